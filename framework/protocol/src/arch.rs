@@ -1,0 +1,19 @@
+//! Chooses the widest masking loop that this CPU has.
+
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use aarch64::apply;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) use scalar::apply;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::apply;
+
+pub(crate) use scalar::apply as apply_scalar;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Every masking loop against the definition.
+
+use super::*;
+
+type Path = fn(&mut [u8], [u8; 4]);
+
+/// Every path that this CPU can run, with its name.
+fn paths() -> Vec<(&'static str, Path)> {
+    let mut paths: Vec<(&'static str, Path)> = vec![("scalar", scalar::apply), ("chosen", apply)];
+    #[cfg(target_arch = "x86_64")]
+    {
+        paths.push(("sse2", x86_64::sse2));
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: AVX2 was detected just above.
+            paths.push(("avx2", |data, key| unsafe { x86_64::avx2(data, key) }));
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    paths.push(("neon", aarch64::apply));
+    paths
+}
+
+fn byte_by_byte(data: &mut [u8], key: [u8; 4]) {
+    for (i, byte) in data.iter_mut().enumerate() {
+        *byte ^= key[i % 4];
+    }
+}
+
+/// All lengths 0..=4096; each with several of the alignments 0..64 (every
+/// pair of length modulo 64 and alignment occurs) and all four offsets.
+#[test]
+fn every_path_equals_the_definition() {
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let source: Vec<u8> = (0..4096 + 64u32).map(|i| (i * 31 % 251) as u8).collect();
+    let paths = paths();
+    for len in 0..=4096usize {
+        let offset = (len / 64) % 4;
+        let key = std::array::from_fn(|i| KEY[(i + offset) % 4]);
+        // 64 lengths share a value of len / 64, 64 of those walk all alignments.
+        let alignment = (len / 64 * 7 + len % 64) % 64;
+        let mut expected = source[alignment..alignment + len].to_vec();
+        byte_by_byte(&mut expected, key);
+        for (name, path) in &paths {
+            let mut actual = source.clone();
+            path(&mut actual[alignment..alignment + len], key);
+            assert_eq!(
+                &actual[alignment..alignment + len],
+                expected,
+                "{name} len {len}"
+            );
+            assert_eq!(
+                actual[..alignment],
+                source[..alignment],
+                "{name} wrote before"
+            );
+            assert_eq!(
+                actual[alignment + len..],
+                source[alignment + len..],
+                "{name} after"
+            );
+        }
+    }
+    for len in 0..=200usize {
+        for alignment in 0..64usize {
+            let mut expected = source[alignment..alignment + len].to_vec();
+            byte_by_byte(&mut expected, KEY);
+            for (name, path) in &paths {
+                let mut actual = source.clone();
+                path(&mut actual[alignment..alignment + len], KEY);
+                assert_eq!(
+                    &actual[alignment..alignment + len],
+                    expected,
+                    "{name} len {len}"
+                );
+            }
+        }
+    }
+}

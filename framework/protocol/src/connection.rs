@@ -1,0 +1,282 @@
+//! One WebSocket connection after its handshake, in either role.
+//!
+//! This file holds the state and the sending half; `receive` holds the
+//! receiving half.
+
+mod assembly;
+mod receive;
+
+use crate::close::{CloseCode, CloseReason};
+use crate::error::Closing;
+use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, encode_header};
+use crate::mask_keys::MaskKeys;
+use crate::message::Kind;
+use crate::output::Output;
+
+pub(crate) use assembly::Assembly;
+use assembly::Control;
+
+/// Which end of the connection this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Accepted the handshake: receives masked frames, sends unmasked ones.
+    Server,
+    /// Requested the handshake: sends masked frames, receives unmasked ones.
+    Client,
+}
+
+/// The protocol state of one connection.
+///
+/// It owns no buffer while it is idle: 48 bytes and nothing on the heap. A
+/// message cut by the end of the input is kept in a pooled buffer until it is
+/// complete.
+///
+/// # Order of calls
+/// After each arrival of bytes, call [`receive`](Self::receive) until it
+/// returns no event, then transmit the output. Sending is allowed at any time
+/// until this endpoint has sent its Close frame.
+///
+/// # Not its business
+/// Timeouts (see [`keepalive`](crate::keepalive)), also that of the close
+/// handshake; how much output may pile up; closing the transport, which is due
+/// when [`is_closed`](Self::is_closed) and the output is transmitted.
+#[derive(Debug)]
+pub struct Connection {
+    /// The data message of which some bytes or fragments have arrived.
+    message: Option<Box<Assembly>>,
+    /// The control frame of which some bytes have arrived.
+    control: Option<Box<Control>>,
+    /// Payload bytes of the current frame that have not arrived. In a data
+    /// frame at most `Limits::max_message`.
+    remaining: u64,
+    /// The key of the current frame, rotated to its next payload byte.
+    mask: [u8; 4],
+    /// The first `partial_len` bytes of a header cut by the end of the input.
+    partial: [u8; MAX_HEADER],
+    partial_len: u8,
+    /// The current frame, while in its payload.
+    frame: Option<OpCode>,
+    /// Whether the current frame is the last of its message.
+    fin: bool,
+    role: Role,
+    phase: Phase,
+    /// A message was begun by `send_fragment` and not finished.
+    sending_fragments: bool,
+}
+
+/// A million idle connections are a goal; their protocol state must stay small.
+const _: () = assert!(size_of::<Connection>() <= 48);
+
+/// How far the close handshake is (RFC 6455 section 7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Our Close frame is sent, the peer's has not come.
+    CloseSent,
+    /// Both Close frames are exchanged.
+    Closed,
+    /// The peer violated the protocol; our Close frame is sent.
+    Failed,
+}
+
+impl Connection {
+    /// A connection whose handshake has just completed.
+    pub fn new(role: Role) -> Self {
+        Self {
+            message: None,
+            control: None,
+            remaining: 0,
+            mask: [0; 4],
+            partial: [0; MAX_HEADER],
+            partial_len: 0,
+            frame: None,
+            fin: false,
+            role,
+            phase: Phase::Open,
+            sending_fragments: false,
+        }
+    }
+
+    /// Sends a whole message in one frame. Text must be valid UTF-8, which the
+    /// caller knows (it has a `str`) and which is not checked again.
+    ///
+    /// Not between the fragments of another message.
+    ///
+    /// # Errors
+    /// [`Closing`] after the Close frame was sent.
+    #[inline]
+    pub fn send(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<(), Closing> {
+        debug_assert!(
+            !self.sending_fragments,
+            "a fragmented message is not finished"
+        );
+        self.send_frame(true, kind.into(), payload, masks, out)
+    }
+
+    /// Sends one fragment of a message: `first` begins it, `fin` ends it. A
+    /// code point of text may be cut between fragments. Pings, pongs and a
+    /// close may come between fragments, other messages may not.
+    ///
+    /// # Errors
+    /// [`Closing`] after the Close frame was sent.
+    pub fn send_fragment(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        first: bool,
+        fin: bool,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<(), Closing> {
+        debug_assert_eq!(self.sending_fragments, !first, "fragments out of order");
+        let opcode = if first {
+            kind.into()
+        } else {
+            OpCode::Continuation
+        };
+        self.send_frame(fin, opcode, payload, masks, out)?;
+        self.sending_fragments = !fin;
+        Ok(())
+    }
+
+    /// Sends a ping. Of `payload` the first 125 bytes are sent: a control
+    /// frame holds no more.
+    ///
+    /// # Errors
+    /// [`Closing`] after the Close frame was sent.
+    pub fn ping(
+        &mut self,
+        payload: &[u8],
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<(), Closing> {
+        self.send_frame(true, OpCode::Ping, control_payload(payload), masks, out)
+    }
+
+    /// Sends a pong that nobody asked for, as a one-way heartbeat; those that
+    /// answer pings are sent by [`receive`](Self::receive). Of `payload` the
+    /// first 125 bytes are sent.
+    ///
+    /// # Errors
+    /// [`Closing`] after the Close frame was sent.
+    pub fn pong(
+        &mut self,
+        payload: &[u8],
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<(), Closing> {
+        self.send_frame(true, OpCode::Pong, control_payload(payload), masks, out)
+    }
+
+    /// Starts the close handshake: the Close frame is the last one sent, and
+    /// messages keep arriving until the peer's comes. A second call does
+    /// nothing and returns `false`, as does one after the peer's close was
+    /// answered.
+    ///
+    /// A code that must not be on the wire ([`CloseCode::NO_STATUS`] and every
+    /// other that is not [sendable](CloseCode::is_sendable)) sends an empty
+    /// Close frame. The reason is cut at 123 bytes between characters.
+    pub fn close(
+        &mut self,
+        code: CloseCode,
+        reason: &str,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> bool {
+        if self.phase != Phase::Open {
+            return false;
+        }
+        self.write_close(code, &CloseReason::from(reason), masks, out);
+        self.phase = Phase::CloseSent;
+        true
+    }
+
+    /// Whether neither side has begun to close.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    /// Whether our Close frame is sent; then nothing else can be.
+    #[inline]
+    pub fn close_sent(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    /// Whether the peer's Close frame has come.
+    #[inline]
+    pub fn close_received(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// Whether nothing more will be sent or read, because both sides closed or
+    /// the peer violated the protocol: once the output is transmitted, the
+    /// transport may be shut.
+    #[inline]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed | Phase::Failed)
+    }
+
+    #[inline]
+    fn send_frame(
+        &mut self,
+        fin: bool,
+        opcode: OpCode,
+        payload: &[u8],
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<(), Closing> {
+        if self.phase != Phase::Open {
+            return Err(Closing);
+        }
+        self.write(fin, opcode, payload, masks, out);
+        Ok(())
+    }
+
+    #[inline]
+    fn write(
+        &self,
+        fin: bool,
+        opcode: OpCode,
+        payload: &[u8],
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) {
+        let mask = match self.role {
+            Role::Server => None,
+            Role::Client => Some(masks.next()),
+        };
+        let mut header = [0; MAX_HEADER];
+        let used = encode_header(&mut header, fin, opcode, payload.len() as u64, mask);
+        out.frame(&header[..used], payload, mask);
+    }
+
+    fn write_close(
+        &self,
+        code: CloseCode,
+        reason: &CloseReason,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) {
+        let mut payload = [0; MAX_CONTROL];
+        let used = if code.is_sendable() {
+            let reason = reason.as_str().as_bytes();
+            payload[..2].copy_from_slice(&code.0.to_be_bytes());
+            payload[2..2 + reason.len()].copy_from_slice(reason);
+            2 + reason.len()
+        } else {
+            0
+        };
+        self.write(true, OpCode::Close, &payload[..used], masks, out);
+    }
+}
+
+fn control_payload(payload: &[u8]) -> &[u8] {
+    &payload[..payload.len().min(MAX_CONTROL)]
+}

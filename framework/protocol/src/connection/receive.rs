@@ -1,0 +1,446 @@
+//! The receiving half of a connection.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use crate::close::{CloseCode, CloseReason};
+use crate::error::ProtocolError;
+use crate::frame::{Decoded, Header, OpCode, decode_header};
+use crate::limits::Limits;
+use crate::mask;
+use crate::mask_keys::MaskKeys;
+use crate::message::{Event, Kind, MessagePool, Payload, Received};
+use crate::output::Output;
+
+use super::{Connection, Control, Phase, Role};
+
+impl Connection {
+    /// Reads bytes from the peer, up to and including those of one event.
+    ///
+    /// `input` is unmasked in place: afterwards its first `consumed` bytes are
+    /// not what arrived. Give the rest, `input[consumed..]`, to the next call;
+    /// without an event everything was consumed and more is needed.
+    ///
+    /// Answers that the protocol demands (a pong, the echo of a close, the
+    /// Close frame after a violation) go to `out`. Every ping is answered; the
+    /// caller bounds how much output may wait.
+    ///
+    /// After [`Event::Closed`] and [`Event::Failed`], later bytes are consumed
+    /// and ignored. `masks` is drawn from only in the client role.
+    #[inline]
+    pub fn receive(
+        &mut self,
+        input: &mut [u8],
+        limits: &Limits,
+        pool: &mut MessagePool,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Received {
+        if self.is_closed() {
+            return Received {
+                consumed: input.len(),
+                event: None,
+            };
+        }
+        let received = match self.read_whole_message(input, limits) {
+            Ok(Some((kind, range))) => {
+                let consumed = range.end;
+                let event = Event::Message {
+                    kind,
+                    payload: Payload::Input(range),
+                };
+                return Received {
+                    consumed,
+                    event: Some(event),
+                };
+            }
+            Ok(None) => self.advance(input, limits, pool, masks, out),
+            Err(error) => Err(error),
+        };
+        match received {
+            Ok(received) => received,
+            Err(error) => {
+                let event = Some(self.fail(error, pool, masks, out));
+                Received {
+                    consumed: input.len(),
+                    event,
+                }
+            }
+        }
+    }
+
+    /// The fast path: a message in one frame that lies whole at the start of
+    /// `input`. Everything else is `None`, nothing having been touched, and
+    /// left to `advance`, which would come to the same result; the shortcut
+    /// saves its state changes and the moves of a large `Event`.
+    #[inline]
+    fn read_whole_message(
+        &self,
+        input: &mut [u8],
+        limits: &Limits,
+    ) -> Result<Option<(Kind, Range<usize>)>, ProtocolError> {
+        if self.frame.is_some() || self.partial_len != 0 || self.message.is_some() {
+            return Ok(None);
+        }
+        let masked = self.role == Role::Server;
+        let Decoded::Header { header, size } = decode_header(input, masked)? else {
+            return Ok(None);
+        };
+        let kind = match (header.fin, header.opcode) {
+            (true, OpCode::Text) => Kind::Text,
+            (true, OpCode::Binary) => Kind::Binary,
+            _ => return Ok(None),
+        };
+        let available = input.len() - size;
+        let len = match usize::try_from(header.len) {
+            Ok(len) if len <= available && len <= limits.max_message => len,
+            _ => return Ok(None),
+        };
+        let payload = &mut input[size..size + len];
+        if masked {
+            mask::apply(payload, header.mask, 0);
+        }
+        check_text(kind, payload)?;
+        Ok(Some((kind, size..size + len)))
+    }
+
+    /// Reads frames until one makes an event or the input ends.
+    fn advance(
+        &mut self,
+        input: &mut [u8],
+        limits: &Limits,
+        pool: &mut MessagePool,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<Received, ProtocolError> {
+        let mut at = 0;
+        loop {
+            let opcode = match self.frame {
+                Some(opcode) => opcode,
+                None => {
+                    let Some(header) = self.read_header(input, &mut at)? else {
+                        return Ok(Received {
+                            consumed: input.len(),
+                            event: None,
+                        });
+                    };
+                    self.begin(&header, limits)?;
+                    header.opcode
+                }
+            };
+            let event = if opcode.is_control() {
+                self.read_control(opcode, input, &mut at, pool, masks, out)?
+            } else {
+                self.read_data(opcode, input, &mut at, limits, pool)?
+            };
+            if event.is_some() {
+                return Ok(Received {
+                    consumed: at,
+                    event,
+                });
+            }
+            if self.frame.is_some() {
+                debug_assert_eq!(at, input.len(), "an unfinished frame takes all input");
+                return Ok(Received {
+                    consumed: at,
+                    event: None,
+                });
+            }
+        }
+    }
+
+    /// Reads a header from `input[*at..]`, or keeps what is there of it.
+    #[inline]
+    fn read_header(
+        &mut self,
+        input: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Header>, ProtocolError> {
+        if self.partial_len != 0 {
+            return self.read_split_header(input, at);
+        }
+        match decode_header(&input[*at..], self.role == Role::Server)? {
+            Decoded::Header { header, size } => {
+                *at += size;
+                Ok(Some(header))
+            }
+            Decoded::Partial { .. } if *at == input.len() => Ok(None),
+            Decoded::Partial { .. } => self.read_split_header(input, at),
+        }
+    }
+
+    /// Moves the bytes of a header that is cut by the end of the input, now or
+    /// in an earlier call, to `partial` until it is complete.
+    #[cold]
+    fn read_split_header(
+        &mut self,
+        input: &[u8],
+        at: &mut usize,
+    ) -> Result<Option<Header>, ProtocolError> {
+        loop {
+            let have = usize::from(self.partial_len);
+            match decode_header(&self.partial[..have], self.role == Role::Server)? {
+                Decoded::Header { header, size } => {
+                    debug_assert_eq!(size, have);
+                    self.partial_len = 0;
+                    return Ok(Some(header));
+                }
+                Decoded::Partial { needed } => {
+                    let take = (needed - have).min(input.len() - *at);
+                    if take == 0 {
+                        return Ok(None);
+                    }
+                    self.partial[have..have + take].copy_from_slice(&input[*at..*at + take]);
+                    #[expect(clippy::cast_possible_truncation, reason = "at most 14")]
+                    {
+                        self.partial_len += take as u8;
+                    }
+                    *at += take;
+                }
+            }
+        }
+    }
+
+    /// Checks a frame against the message it belongs to and the limits, before
+    /// any of its payload is looked at.
+    #[inline]
+    fn begin(&mut self, header: &Header, limits: &Limits) -> Result<(), ProtocolError> {
+        match header.opcode {
+            OpCode::Text | OpCode::Binary => {
+                if self.message.is_some() {
+                    return Err(ProtocolError::ExpectedContinuation);
+                }
+                if header.len > limits.max_message as u64 {
+                    let limit = limits.max_message;
+                    return Err(ProtocolError::FrameTooLarge {
+                        len: header.len,
+                        limit,
+                    });
+                }
+            }
+            OpCode::Continuation => match &mut self.message {
+                Some(message) => message.admit(header.len, limits)?,
+                None => return Err(ProtocolError::UnexpectedContinuation),
+            },
+            OpCode::Close | OpCode::Ping | OpCode::Pong => {}
+        }
+        self.frame = Some(header.opcode);
+        self.fin = header.fin;
+        self.remaining = header.len;
+        self.mask = header.mask;
+        Ok(())
+    }
+
+    /// Takes and unmasks what `input[*at..]` has of the current frame's payload.
+    #[inline]
+    fn take_payload<'i>(&mut self, input: &'i mut [u8], at: &mut usize) -> &'i mut [u8] {
+        let available = input.len() - *at;
+        let take = usize::try_from(self.remaining)
+            .unwrap_or(usize::MAX)
+            .min(available);
+        let payload = &mut input[*at..*at + take];
+        if self.role == Role::Server {
+            mask::apply(payload, self.mask, 0);
+            self.mask = mask::advance(self.mask, take);
+        }
+        *at += take;
+        self.remaining -= take as u64;
+        if self.remaining == 0 {
+            self.frame = None;
+        }
+        payload
+    }
+
+    #[inline]
+    fn read_data(
+        &mut self,
+        opcode: OpCode,
+        input: &mut [u8],
+        at: &mut usize,
+        limits: &Limits,
+        pool: &mut MessagePool,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let start = *at;
+        let kind = if opcode == OpCode::Text {
+            Kind::Text
+        } else {
+            Kind::Binary
+        };
+        let payload = self.take_payload(input, at);
+        if self.message.is_some() || self.remaining != 0 || !self.fin {
+            return self.assemble(kind, payload, limits, pool);
+        }
+        check_text(kind, payload)?;
+        Ok(Some(Event::Message {
+            kind,
+            payload: Payload::Input(start..*at),
+        }))
+    }
+
+    /// Adds `bytes` to the message in the making, which they begin (as one of
+    /// `kind`) if there is none.
+    fn assemble(
+        &mut self,
+        kind: Kind,
+        bytes: &[u8],
+        limits: &Limits,
+        pool: &mut MessagePool,
+    ) -> Result<Option<Event>, ProtocolError> {
+        if bytes.is_empty() && self.remaining != 0 {
+            return Ok(None);
+        }
+        let message = self.message.get_or_insert_with(|| pool.assembly(kind));
+        let outstanding = if self.fin {
+            usize::try_from(self.remaining).unwrap_or(usize::MAX)
+        } else {
+            limits
+                .max_message
+                .saturating_sub(message.len() + bytes.len())
+        };
+        message.append(bytes, outstanding)?;
+        if self.remaining != 0 || !self.fin {
+            return Ok(None);
+        }
+        message.finish()?;
+        let kind = message.kind();
+        Ok(self.message.take().map(|message| {
+            let payload = Payload::Assembled(pool.disassemble(message));
+            Event::Message { kind, payload }
+        }))
+    }
+
+    fn read_control(
+        &mut self,
+        opcode: OpCode,
+        input: &mut [u8],
+        at: &mut usize,
+        pool: &mut MessagePool,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<Option<Event>, ProtocolError> {
+        let start = *at;
+        let bytes = self.take_payload(input, at);
+        if self.control.is_none() && self.remaining == 0 {
+            let payload = Payload::Input(start..*at);
+            return self
+                .answer(opcode, bytes, payload, pool, masks, out)
+                .map(Some);
+        }
+        let mut control = self
+            .control
+            .take()
+            .unwrap_or_else(|| Box::new(Control::new()));
+        control.append(bytes);
+        if self.remaining != 0 {
+            self.control = Some(control);
+            return Ok(None);
+        }
+        let bytes = control.bytes();
+        let mut copy = pool.take();
+        copy.extend_from_slice(bytes);
+        self.answer(opcode, bytes, Payload::Assembled(copy), pool, masks, out)
+            .map(Some)
+    }
+
+    /// Acts on a complete control frame; `payload` holds `bytes` for the caller.
+    fn answer(
+        &mut self,
+        opcode: OpCode,
+        bytes: &[u8],
+        payload: Payload,
+        pool: &mut MessagePool,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<Event, ProtocolError> {
+        match opcode {
+            OpCode::Ping => {
+                if self.phase == Phase::Open {
+                    self.write(true, OpCode::Pong, bytes, masks, out);
+                }
+                Ok(Event::Ping(payload))
+            }
+            OpCode::Pong => Ok(Event::Pong(payload)),
+            _ => {
+                payload.recycle(pool);
+                self.closed_by_peer(bytes, pool, masks, out)
+            }
+        }
+    }
+
+    #[cold]
+    fn closed_by_peer(
+        &mut self,
+        bytes: &[u8],
+        pool: &mut MessagePool,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Result<Event, ProtocolError> {
+        let (code, reason) = read_close(bytes)?;
+        if self.phase == Phase::Open {
+            self.write_close(code, &CloseReason::empty(), masks, out);
+        }
+        self.phase = Phase::Closed;
+        let clean = self.message.is_none();
+        self.release(pool);
+        Ok(Event::Closed {
+            code,
+            reason,
+            clean,
+        })
+    }
+
+    #[cold]
+    fn fail(
+        &mut self,
+        error: ProtocolError,
+        pool: &mut MessagePool,
+        masks: &mut MaskKeys,
+        out: &mut impl Output,
+    ) -> Event {
+        if self.phase == Phase::Open {
+            let mut reason = CloseReason::empty();
+            // Fails where the text is cut at 123 bytes, which is what is wanted.
+            let _cut = write!(reason, "{error}");
+            self.write_close(error.close_code(), &reason, masks, out);
+        }
+        self.phase = Phase::Failed;
+        self.release(pool);
+        Event::Failed(error)
+    }
+
+    /// Returns what an unfinished message holds: nothing more will be read.
+    fn release(&mut self, pool: &mut MessagePool) {
+        self.control = None;
+        if let Some(message) = self.message.take() {
+            let buffer = pool.disassemble(message);
+            pool.give_back(buffer);
+        }
+    }
+}
+
+/// Checks the payload of a message that is there whole.
+#[inline]
+fn check_text(kind: Kind, payload: &[u8]) -> Result<(), ProtocolError> {
+    if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+        return Err(ProtocolError::InvalidUtf8);
+    }
+    Ok(())
+}
+
+/// Reads the payload of a Close frame (RFC 6455 section 5.5.1).
+fn read_close(payload: &[u8]) -> Result<(CloseCode, CloseReason), ProtocolError> {
+    let Some((code, reason)) = payload.split_first_chunk() else {
+        return match payload {
+            [] => Ok((CloseCode::NO_STATUS, CloseReason::empty())),
+            _ => Err(ProtocolError::BadClosePayload),
+        };
+    };
+    let code = CloseCode(u16::from_be_bytes(*code));
+    if !code.is_sendable() {
+        return Err(ProtocolError::BadCloseCode(code.0));
+    }
+    match std::str::from_utf8(reason) {
+        Ok(reason) => Ok((code, CloseReason::from(reason))),
+        Err(_) => Err(ProtocolError::InvalidUtf8),
+    }
+}

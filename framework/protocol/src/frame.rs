@@ -1,0 +1,341 @@
+//! The frame header (RFC 6455 section 5.2).
+//!
+//! ```text
+//!  byte 0            byte 1            0, 2 or 8 bytes     0 or 4 bytes
+//! +-+---+---------+ +-+-------------+ +-----------------+ +-----------+
+//! |F|RSV| opcode  | |M| length (7)  | | longer length   | | mask key  |
+//! +-+---+---------+ +-+-------------+ +-----------------+ +-----------+
+//! ```
+//! A length of 126 or 127 says that 2 or 8 bytes of length follow.
+
+use crate::error::ProtocolError;
+use crate::message::Kind;
+
+/// The longest header: two bytes, an eight-byte length and a mask key.
+pub const MAX_HEADER: usize = 14;
+
+/// The longest payload of a control frame (section 5.5).
+pub const MAX_CONTROL: usize = 125;
+
+const FIN: u8 = 0x80;
+const RESERVED: u8 = 0x70;
+const MASKED: u8 = 0x80;
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OpCode {
+    /// A further fragment of a message.
+    Continuation = 0,
+    /// A text message or its first fragment.
+    Text = 1,
+    /// A binary message or its first fragment.
+    Binary = 2,
+    /// The close handshake.
+    Close = 8,
+    /// Asks for a pong.
+    Ping = 9,
+    /// Answers a ping, or comes unasked.
+    Pong = 10,
+}
+
+impl OpCode {
+    /// Whether frames of this kind may interleave with the fragments of a message.
+    #[inline]
+    pub const fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+
+    #[inline]
+    const fn from_bits(bits: u8) -> Option<Self> {
+        Some(match bits {
+            0 => Self::Continuation,
+            1 => Self::Text,
+            2 => Self::Binary,
+            8 => Self::Close,
+            9 => Self::Ping,
+            10 => Self::Pong,
+            _ => return None,
+        })
+    }
+}
+
+impl From<Kind> for OpCode {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Text => Self::Text,
+            Kind::Binary => Self::Binary,
+        }
+    }
+}
+
+/// Writes a frame header and returns the number of bytes used.
+///
+/// The length takes its shortest form. Lengths of 2^63 and more do not exist
+/// in the protocol; no buffer can have them.
+#[inline]
+pub fn encode_header(
+    out: &mut [u8; MAX_HEADER],
+    fin: bool,
+    opcode: OpCode,
+    len: u64,
+    mask: Option<[u8; 4]>,
+) -> usize {
+    debug_assert!(
+        len < 1 << 63,
+        "a length with its highest bit set is not encodable"
+    );
+    out[0] = if fin { FIN } else { 0 } | opcode as u8;
+    let mask_bit = if mask.is_some() { MASKED } else { 0 };
+    let used = if len <= 125 {
+        out[1] = mask_bit | len.to_le_bytes()[0];
+        2
+    } else if let Ok(len) = u16::try_from(len) {
+        out[1] = mask_bit | 126;
+        out[2..4].copy_from_slice(&len.to_be_bytes());
+        4
+    } else {
+        out[1] = mask_bit | 127;
+        out[2..10].copy_from_slice(&len.to_be_bytes());
+        10
+    };
+    match mask {
+        Some(key) => {
+            out[used..used + 4].copy_from_slice(&key);
+            used + 4
+        }
+        None => used,
+    }
+}
+
+/// A whole message as one unmasked frame, as a server sends it: for a
+/// broadcast, encoded once and queued to every subscriber.
+pub fn encode_message(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut header = [0; MAX_HEADER];
+    let used = encode_header(&mut header, true, kind.into(), payload.len() as u64, None);
+    let mut frame = Vec::with_capacity(used + payload.len());
+    frame.extend_from_slice(&header[..used]);
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A decoded header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) fin: bool,
+    pub(crate) opcode: OpCode,
+    pub(crate) len: u64,
+    /// Zero in an unmasked frame.
+    pub(crate) mask: [u8; 4],
+}
+
+/// The outcome of looking for a header at the start of some bytes.
+pub(crate) enum Decoded {
+    Header {
+        header: Header,
+        /// Bytes that the header takes.
+        size: usize,
+    },
+    Partial {
+        /// Bytes to have before it is worth looking again; more than there are
+        /// now, at most [`MAX_HEADER`].
+        needed: usize,
+    },
+}
+
+/// Decodes the header at the start of `bytes`; `masked` is what the role of
+/// the sender requires. Violations show as soon as their byte is there.
+#[inline]
+pub(crate) fn decode_header(bytes: &[u8], masked: bool) -> Result<Decoded, ProtocolError> {
+    let [first, second, rest @ ..] = bytes else {
+        return decode_start(bytes);
+    };
+    let (fin, opcode) = decode_first(*first)?;
+    if (second & MASKED != 0) != masked {
+        return Err(wrong_masking(masked));
+    }
+    let (len, rest) = match second & !MASKED {
+        126 => {
+            let Some((len, rest)) = rest.split_first_chunk() else {
+                return decode_short(opcode, 4, masked);
+            };
+            (shortest(u16::from_be_bytes(*len).into(), 126)?, rest)
+        }
+        127 => {
+            let Some((len, rest)) = rest.split_first_chunk() else {
+                return decode_short(opcode, 10, masked);
+            };
+            (shortest(u64::from_be_bytes(*len), 1 << 16)?, rest)
+        }
+        len => (u64::from(len), rest),
+    };
+    if opcode.is_control() && len > MAX_CONTROL as u64 {
+        return Err(ProtocolError::ControlTooLong);
+    }
+    let before_mask = bytes.len() - rest.len();
+    if !masked {
+        let header = Header {
+            fin,
+            opcode,
+            len,
+            mask: [0; 4],
+        };
+        return Ok(Decoded::Header {
+            header,
+            size: before_mask,
+        });
+    }
+    match rest.first_chunk() {
+        Some(&mask) => {
+            let header = Header {
+                fin,
+                opcode,
+                len,
+                mask,
+            };
+            Ok(Decoded::Header {
+                header,
+                size: before_mask + 4,
+            })
+        }
+        None => Ok(Decoded::Partial {
+            needed: before_mask + 4,
+        }),
+    }
+}
+
+#[inline]
+fn decode_first(first: u8) -> Result<(bool, OpCode), ProtocolError> {
+    let fin = first & FIN != 0;
+    if first & RESERVED != 0 {
+        return Err(ProtocolError::ReservedBits);
+    }
+    let Some(opcode) = OpCode::from_bits(first & 0x0F) else {
+        return Err(ProtocolError::UnknownOpcode(first & 0x0F));
+    };
+    if opcode.is_control() && !fin {
+        return Err(ProtocolError::FragmentedControl);
+    }
+    Ok((fin, opcode))
+}
+
+/// Fewer than two bytes.
+#[cold]
+fn decode_start(bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+    if let Some(&first) = bytes.first() {
+        decode_first(first)?;
+    }
+    Ok(Decoded::Partial { needed: 2 })
+}
+
+/// A longer length follows whose bytes are not there yet.
+#[cold]
+fn decode_short(opcode: OpCode, end: usize, masked: bool) -> Result<Decoded, ProtocolError> {
+    if opcode.is_control() {
+        return Err(ProtocolError::ControlTooLong);
+    }
+    Ok(Decoded::Partial {
+        needed: if masked { end + 4 } else { end },
+    })
+}
+
+#[inline]
+fn shortest(len: u64, from: u64) -> Result<u64, ProtocolError> {
+    if len < from {
+        Err(ProtocolError::NonMinimalLength)
+    } else if len >> 63 != 0 {
+        Err(ProtocolError::LengthHighBit)
+    } else {
+        Ok(len)
+    }
+}
+
+#[cold]
+fn wrong_masking(masked: bool) -> ProtocolError {
+    if masked {
+        ProtocolError::Unmasked
+    } else {
+        ProtocolError::Masked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(bytes: &[u8], masked: bool) -> (Header, usize) {
+        match decode_header(bytes, masked).unwrap() {
+            Decoded::Header { header, size } => (header, size),
+            Decoded::Partial { needed } => panic!("{needed} bytes needed of {bytes:x?}"),
+        }
+    }
+
+    #[test]
+    fn every_header_decodes_to_what_was_encoded_in_its_shortest_form() {
+        let lens = [
+            0,
+            1,
+            125,
+            126,
+            127,
+            65_535,
+            65_536,
+            (1 << 32) + 1,
+            (1 << 63) - 1,
+        ];
+        for len in lens {
+            for mask in [None, Some([1, 2, 3, 4])] {
+                for fin in [true, false] {
+                    for opcode in [OpCode::Continuation, OpCode::Text, OpCode::Binary] {
+                        let mut out = [0; MAX_HEADER];
+                        let used = encode_header(&mut out, fin, opcode, len, mask);
+                        let length_size = match len {
+                            0..=125 => 2,
+                            126..=65_535 => 4,
+                            _ => 10,
+                        };
+                        assert_eq!(used, length_size + if mask.is_some() { 4 } else { 0 });
+                        let (header, size) = decode(&out, mask.is_some());
+                        let mask = mask.unwrap_or_default();
+                        assert_eq!(
+                            header,
+                            Header {
+                                fin,
+                                opcode,
+                                len,
+                                mask
+                            }
+                        );
+                        assert_eq!(size, used);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_partial_header_says_how_many_bytes_it_needs() {
+        let mut out = [0; MAX_HEADER];
+        for (len, size) in [(5, 6), (300, 8), (70_000, 14)] {
+            let used = encode_header(&mut out, true, OpCode::Binary, len, Some([9; 4]));
+            assert_eq!(used, size);
+            for have in 0..used {
+                let Decoded::Partial { needed } = decode_header(&out[..have], true).unwrap() else {
+                    panic!("complete at {have} of {used}");
+                };
+                assert!(
+                    needed > have && needed <= used,
+                    "{needed} at {have} of {used}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_broadcast_frame_is_what_a_server_would_send() {
+        assert_eq!(encode_message(Kind::Text, b"Hello"), b"\x81\x05Hello");
+        let long = encode_message(Kind::Binary, &[7; 300]);
+        assert_eq!(long[..4], [0x82, 126, 1, 44]);
+        assert_eq!(long[4..], [7; 300]);
+    }
+}
