@@ -1,0 +1,257 @@
+//! Receive leases: bytes the kernel wrote, lent until dropped.
+//!
+//! A [`RecvPool`] owns one stretch of memory cut into equal buffers. The
+//! backend lends a buffer to the kernel, the kernel fills a part of it, and the
+//! backend hands that part out as a [`Lease`]. In incremental mode
+//! (`IOU_PBUF_RING_INC`, Linux 6.12) the kernel fills one buffer bit by bit for
+//! several sockets, so a buffer may have many leases; it goes back to the
+//! kernel when the kernel has left it and its last lease is dropped.
+
+use std::alloc::Layout;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::rc::Rc;
+
+/// The buffers one driver receives into.
+pub struct RecvPool {
+    base: NonNull<u8>,
+    layout: Layout,
+    size: usize,
+    states: Box<[BufferState]>,
+    returned: RefCell<Vec<Returned>>,
+    out: Cell<usize>,
+}
+
+#[derive(Debug, Default)]
+struct BufferState {
+    /// Leases out on this buffer.
+    leases: Cell<u32>,
+    /// Whether the kernel may write to it.
+    kernel: Cell<bool>,
+}
+
+/// A lease was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Returned {
+    /// The slot of the socket that had received the bytes.
+    pub owner: u32,
+    /// The buffer, when this was its last lease and the kernel has left it.
+    pub buffer: Option<u16>,
+}
+
+impl RecvPool {
+    /// Allocates `count` buffers of `size` bytes, page aligned.
+    ///
+    /// # Panics
+    /// When `count` or `size` is zero or their product overflows: the
+    /// configuration is checked before.
+    #[must_use]
+    pub fn new(count: u16, size: usize) -> Rc<Self> {
+        let bytes = usize::from(count).checked_mul(size).filter(|&bytes| bytes > 0);
+        let layout = Layout::from_size_align(bytes.expect("a pool has bytes"), 4096)
+            .expect("a pool fits the address space");
+        // SAFETY: the layout has a non-zero size.
+        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
+        let base = NonNull::new(memory).unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
+        let states = (0..count).map(|_| BufferState::default()).collect();
+        Rc::new(Self {
+            base,
+            layout,
+            size,
+            states,
+            returned: RefCell::default(),
+            out: Cell::new(0),
+        })
+    }
+
+    /// Bytes of one buffer.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// How many buffers there are.
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        u16::try_from(self.states.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Leases out.
+    #[must_use]
+    pub fn out(&self) -> usize {
+        self.out.get()
+    }
+
+    /// Lends a whole buffer to the kernel; its address.
+    ///
+    /// The caller keeps the pool alive until the kernel has left the buffer.
+    pub fn lend(&self, buffer: u16) -> NonNull<u8> {
+        let state = &self.states[usize::from(buffer)];
+        debug_assert!(!state.kernel.get(), "buffer {buffer} is lent already");
+        debug_assert_eq!(state.leases.get(), 0, "buffer {buffer} is leased");
+        state.kernel.set(true);
+        self.address(buffer, 0)
+    }
+
+    /// The kernel has left the buffer without leaving bytes for a lease.
+    /// Returns whether the buffer is free now.
+    pub fn reclaim(&self, buffer: u16) -> bool {
+        let state = &self.states[usize::from(buffer)];
+        state.kernel.set(false);
+        state.leases.get() == 0
+    }
+
+    /// Hands out `start..start + len` of `buffer`, which the kernel has filled
+    /// for the socket in slot `owner`. `more` says that the kernel goes on
+    /// filling the rest of the buffer.
+    ///
+    /// # Safety
+    /// The kernel holds the buffer, has finished writing that range, will not
+    /// touch it again before the buffer is lent anew, and no other lease
+    /// overlaps it.
+    pub unsafe fn lease(
+        self: &Rc<Self>,
+        owner: u32,
+        buffer: u16,
+        start: usize,
+        len: usize,
+        more: bool,
+    ) -> Lease {
+        let state = &self.states[usize::from(buffer)];
+        debug_assert!(state.kernel.get(), "buffer {buffer} is not with the kernel");
+        assert!(start + len <= self.size, "a lease stays within its buffer");
+        state.leases.set(state.leases.get() + 1);
+        state.kernel.set(more);
+        self.out.set(self.out.get() + 1);
+        Lease { bytes: self.address(buffer, start), len, owner, buffer, pool: Rc::clone(self) }
+    }
+
+    /// Moves the leases dropped since the last call to `into`.
+    pub fn take_returned(&self, into: &mut Vec<Returned>) {
+        into.append(&mut self.returned.borrow_mut());
+    }
+
+    /// Whether a lease was dropped since [`take_returned`](Self::take_returned).
+    #[must_use]
+    pub fn has_returned(&self) -> bool {
+        !self.returned.borrow().is_empty()
+    }
+
+    fn address(&self, buffer: u16, start: usize) -> NonNull<u8> {
+        let offset = usize::from(buffer) * self.size + start;
+        debug_assert!(offset <= self.layout.size());
+        // SAFETY: `buffer < count` (indexing `states` checked it) and
+        // `start <= size`, so the offset stays within the allocation.
+        unsafe { self.base.add(offset) }
+    }
+}
+
+impl Drop for RecvPool {
+    fn drop(&mut self) {
+        // SAFETY: `base` came from `alloc_zeroed` with this layout; leases hold
+        // an `Rc` of the pool, so none is left, and a backend drops its `Rc`
+        // only after the kernel has left every buffer.
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) }
+    }
+}
+
+impl fmt::Debug for RecvPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvPool")
+            .field("count", &self.states.len())
+            .field("size", &self.size)
+            .field("out", &self.out.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Received bytes, readable and writable in place until dropped.
+pub struct Lease {
+    bytes: NonNull<u8>,
+    len: usize,
+    owner: u32,
+    buffer: u16,
+    pool: Rc<RecvPool>,
+}
+
+impl Deref for Lease {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `RecvPool::lease` promised that the range is within the
+        // allocation, initialised and no longer written by the kernel; the
+        // lease keeps the pool alive.
+        unsafe { std::slice::from_raw_parts(self.bytes.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `deref`, and leases do not overlap, so `&mut self`
+        // makes this the only access.
+        unsafe { std::slice::from_raw_parts_mut(self.bytes.as_ptr(), self.len) }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let state = &self.pool.states[usize::from(self.buffer)];
+        let left = state.leases.get() - 1;
+        state.leases.set(left);
+        self.pool.out.set(self.pool.out.get() - 1);
+        let free = left == 0 && !state.kernel.get();
+        self.pool
+            .returned
+            .borrow_mut()
+            .push(Returned { owner: self.owner, buffer: free.then_some(self.buffer) });
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lease({} bytes of buffer {})", self.len, self.buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn returned(pool: &RecvPool) -> Vec<Returned> {
+        let mut list = Vec::new();
+        pool.take_returned(&mut list);
+        list
+    }
+
+    #[test]
+    fn a_buffer_returns_once_after_its_last_lease_and_the_kernel() {
+        let pool = RecvPool::new(2, 4096);
+        pool.lend(1);
+        // SAFETY: nothing but this test holds the buffer; the ranges differ.
+        let first = unsafe { pool.lease(7, 1, 0, 10, true) };
+        // SAFETY: as above.
+        let mut second = unsafe { pool.lease(8, 1, 10, 20, false) };
+        second[0] = 42;
+        assert_eq!((first.len(), second.len(), second[0]), (10, 20, 42));
+        assert_eq!(pool.out(), 2);
+        drop(second);
+        assert_eq!(returned(&pool), [Returned { owner: 8, buffer: None }]);
+        drop(first);
+        assert_eq!(returned(&pool), [Returned { owner: 7, buffer: Some(1) }]);
+        assert_eq!(pool.out(), 0);
+        pool.lend(1);
+        assert!(pool.reclaim(1));
+    }
+
+    #[test]
+    fn a_buffer_the_kernel_still_fills_does_not_return() {
+        let pool = RecvPool::new(1, 4096);
+        pool.lend(0);
+        // SAFETY: nothing but this test holds the buffer.
+        drop(unsafe { pool.lease(3, 0, 0, 5, true) });
+        assert_eq!(returned(&pool), [Returned { owner: 3, buffer: None }]);
+        assert!(pool.reclaim(0));
+    }
+}
