@@ -1,0 +1,82 @@
+// The server under test: started on loopback, watched, and never left behind.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createWriteStream, existsSync } from "node:fs";
+import http from "node:http";
+import { createInterface } from "node:readline";
+
+const START_TIMEOUT = 15_000;
+const SCRAPES = 16;
+
+export class ServerProcess {
+  #child = null;
+
+  constructor(binary, logFile) {
+    if (!existsSync(binary)) throw new Error(`no server at ${binary}: cargo build --release -p hioload-server, or set HIOLOAD_SERVER`);
+    this.binary = binary;
+    this.port = 0;
+    this.log = createWriteStream(logFile);
+    process.on("exit", () => this.#child?.kill("SIGKILL"));
+    for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+  }
+
+  get origin() { return `http://127.0.0.1:${this.port}`; }
+
+  /** Starts on the port of the previous run, or on any free one the first time. */
+  async start() {
+    const child = spawn(this.binary, ["--listen", `127.0.0.1:${this.port}`, "--shards", "2"], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = child;
+    child.stderr.pipe(this.log, { end: false });
+    const lines = createInterface({ input: child.stdout });
+    this.port = await new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error("the server did not say where it listens")), START_TIMEOUT);
+      child.once("error", reject);
+      child.once("exit", (code, signal) => reject(new Error(`the server ended at once (${code ?? signal}); see ${this.log.path}`)));
+      lines.on("line", (line) => {
+        this.log.write(line + "\n");
+        const match = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(line);
+        if (match) { clearTimeout(timer); resolve(Number(match[1])); }
+      });
+    });
+    child.removeAllListeners("exit");
+  }
+
+  /** Ends the server and answers with its exit code, null when a signal ended it. */
+  async stop(signal) {
+    const child = this.#child;
+    if (!child) return undefined;
+    this.#child = null;
+    if (child.exitCode === null && child.signalCode === null) {
+      const exit = once(child, "exit");
+      child.kill(signal);
+      await exit;
+    }
+    return child.exitCode;
+  }
+
+  async get(path) {
+    return new Promise((resolve, reject) => {
+      http.get(this.origin + path, { agent: false, headers: { connection: "close" } }, (response) => {
+        let body = "";
+        response.setEncoding("utf8").on("data", (chunk) => { body += chunk; }).on("end", () => resolve({ status: response.statusCode, headers: response.headers, body }));
+      }).on("error", reject);
+    });
+  }
+
+  /**
+   * Open connections per shard. A scrape is a connection too and lands on a random
+   * shard, so each shard's value is its lowest over several scrapes.
+   */
+  async connections() {
+    let lowest = [Infinity, Infinity];
+    for (let i = 0; i < SCRAPES; i += 1) {
+      const { body } = await this.get("/metrics");
+      lowest = lowest.map((low, shard) => {
+        const match = new RegExp(`^hioload_connections\\{shard="${shard}"\\} (\\d+)`, "m").exec(body);
+        if (!match) throw new Error(`/metrics has no hioload_connections for shard ${shard}`);
+        return Math.min(low, Number(match[1]));
+      });
+    }
+    return lowest;
+  }
+}
