@@ -25,7 +25,9 @@ impl Clock {
     #[must_use]
     pub fn new() -> Self {
         static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-        Self { start: *START.get_or_init(Instant::now) }
+        Self {
+            start: *START.get_or_init(Instant::now),
+        }
     }
 
     /// Nanoseconds since the start.

@@ -165,7 +165,10 @@ impl Token {
     /// A token for `slot` in its `generation`-th life.
     #[must_use]
     pub const fn new(slot: u32, generation: u32) -> Self {
-        Self { slot, generation: generation % Self::GENERATIONS }
+        Self {
+            slot,
+            generation: generation % Self::GENERATIONS,
+        }
     }
 
     /// The index of the slot.

@@ -19,8 +19,10 @@ pub mod buffer;
 pub mod clock;
 pub mod driver;
 pub mod error;
+pub mod limits;
 pub mod probe;
 pub mod socket;
+pub mod topology;
 pub mod wake;
 
 pub use buffer::{Chunk, ChunkPool, Frame, Lease, Segment};

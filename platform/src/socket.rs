@@ -19,7 +19,8 @@ impl Socket {
     /// `ENOTCONN` when the peer is gone already.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         let addr = SockRef::from(self).peer_addr()?;
-        addr.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+        addr.as_socket()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
     }
 }
 
@@ -65,7 +66,11 @@ impl ListenOptions {
     /// default `somaxconn` since Linux 5.4).
     #[must_use]
     pub fn new(addr: SocketAddr) -> Self {
-        Self { addr, reuse_port: true, backlog: 4096 }
+        Self {
+            addr,
+            reuse_port: true,
+            backlog: 4096,
+        }
     }
 }
 
@@ -81,7 +86,10 @@ impl Listener {
     /// # Errors
     /// [`BindError`] says what to do about the common causes.
     pub fn bind(options: &ListenOptions) -> Result<Self, BindError> {
-        Self::open(options).map_err(|source| BindError { addr: options.addr, source })
+        Self::open(options).map_err(|source| BindError {
+            addr: options.addr,
+            source,
+        })
     }
 
     fn open(options: &ListenOptions) -> io::Result<Self> {
@@ -104,7 +112,8 @@ impl Listener {
     /// Those of `getsockname`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         let addr = SockRef::from(self).local_addr()?;
-        addr.as_socket().ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
+        addr.as_socket()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
     }
 }
 

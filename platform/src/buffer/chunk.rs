@@ -56,8 +56,13 @@ impl ChunkPool {
             Vec::with_capacity(class.map_or(room, |class| CLASSES[class]))
         });
         shelves.out.set(shelves.out.get() + 1);
-        shelves.out_bytes.set(shelves.out_bytes.get() + bytes.capacity());
-        Chunk { bytes, home: self.clone() }
+        shelves
+            .out_bytes
+            .set(shelves.out_bytes.get() + bytes.capacity());
+        Chunk {
+            bytes,
+            home: self.clone(),
+        }
     }
 
     /// What the pool holds now.
@@ -74,7 +79,9 @@ impl ChunkPool {
     fn give_back(&self, mut bytes: Vec<u8>) {
         let shelves = &self.0;
         shelves.out.set(shelves.out.get() - 1);
-        shelves.out_bytes.set(shelves.out_bytes.get() - bytes.capacity());
+        shelves
+            .out_bytes
+            .set(shelves.out_bytes.get() - bytes.capacity());
         let Some(class) = CLASSES.iter().position(|&size| size == bytes.capacity()) else {
             return;
         };
@@ -141,7 +148,15 @@ mod tests {
         let again = pool.take(900);
         assert!(again.bytes().is_empty());
         assert_eq!(again.bytes.as_ptr(), address);
-        assert_eq!(pool.stats(), ChunkStats { out: 1, out_bytes: 1024, free: 0, allocated: 1 });
+        assert_eq!(
+            pool.stats(),
+            ChunkStats {
+                out: 1,
+                out_bytes: 1024,
+                free: 0,
+                allocated: 1
+            }
+        );
     }
 
     #[test]

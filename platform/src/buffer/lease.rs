@@ -49,7 +49,9 @@ impl RecvPool {
     /// configuration is checked before.
     #[must_use]
     pub fn new(count: u16, size: usize) -> Rc<Self> {
-        let bytes = usize::from(count).checked_mul(size).filter(|&bytes| bytes > 0);
+        let bytes = usize::from(count)
+            .checked_mul(size)
+            .filter(|&bytes| bytes > 0);
         let layout = Layout::from_size_align(bytes.expect("a pool has bytes"), 4096)
             .expect("a pool fits the address space");
         // SAFETY: the layout has a non-zero size.
@@ -125,7 +127,13 @@ impl RecvPool {
         state.leases.set(state.leases.get() + 1);
         state.kernel.set(more);
         self.out.set(self.out.get() + 1);
-        Lease { bytes: self.address(buffer, start), len, owner, buffer, pool: Rc::clone(self) }
+        Lease {
+            bytes: self.address(buffer, start),
+            len,
+            owner,
+            buffer,
+            pool: Rc::clone(self),
+        }
     }
 
     /// Moves the leases dropped since the last call to `into`.
@@ -202,10 +210,10 @@ impl Drop for Lease {
         state.leases.set(left);
         self.pool.out.set(self.pool.out.get() - 1);
         let free = left == 0 && !state.kernel.get();
-        self.pool
-            .returned
-            .borrow_mut()
-            .push(Returned { owner: self.owner, buffer: free.then_some(self.buffer) });
+        self.pool.returned.borrow_mut().push(Returned {
+            owner: self.owner,
+            buffer: free.then_some(self.buffer),
+        });
     }
 }
 
@@ -237,9 +245,21 @@ mod tests {
         assert_eq!((first.len(), second.len(), second[0]), (10, 20, 42));
         assert_eq!(pool.out(), 2);
         drop(second);
-        assert_eq!(returned(&pool), [Returned { owner: 8, buffer: None }]);
+        assert_eq!(
+            returned(&pool),
+            [Returned {
+                owner: 8,
+                buffer: None
+            }]
+        );
         drop(first);
-        assert_eq!(returned(&pool), [Returned { owner: 7, buffer: Some(1) }]);
+        assert_eq!(
+            returned(&pool),
+            [Returned {
+                owner: 7,
+                buffer: Some(1)
+            }]
+        );
         assert_eq!(pool.out(), 0);
         pool.lend(1);
         assert!(pool.reclaim(1));
@@ -251,7 +271,13 @@ mod tests {
         pool.lend(0);
         // SAFETY: nothing but this test holds the buffer.
         drop(unsafe { pool.lease(3, 0, 0, 5, true) });
-        assert_eq!(returned(&pool), [Returned { owner: 3, buffer: None }]);
+        assert_eq!(
+            returned(&pool),
+            [Returned {
+                owner: 3,
+                buffer: None
+            }]
+        );
         assert!(pool.reclaim(0));
     }
 }

@@ -1,0 +1,146 @@
+//! Closing: cancel, await every terminal completion, close, report.
+
+use std::os::fd::{AsRawFd, IntoRawFd};
+
+use io_uring::types::CancelBuilder;
+use io_uring::{opcode, types};
+
+use super::UringDriver;
+use super::complete::Completion;
+use super::table::Flags;
+use super::tag::{Kind, Tag};
+use crate::clock::Nanos;
+use crate::driver::{Event, Token};
+use crate::socket::Socket;
+
+/// A cancel misses an operation that is being retried at that moment. So many
+/// cancels follow each other at once; the next ones wait, and the socket is
+/// shut down, which ends receives and sends for certain.
+const PROMPT_CANCELS: u8 = 4;
+
+/// Between later cancels.
+const CANCEL_INTERVAL: Nanos = 10_000_000;
+
+impl UringDriver {
+    pub(super) fn start_close(&mut self, token: Token) {
+        let Some(entry) = self.table.open_mut(token) else {
+            return;
+        };
+        entry.flags.set(Flags::CLOSING);
+        if entry.ops == 0 {
+            self.close_descriptor(token);
+        } else {
+            self.cancel_all(token);
+        }
+    }
+
+    /// Cancels every operation on the descriptor.
+    fn cancel_all(&mut self, token: Token) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        entry.ops += 1;
+        entry.cancels = entry.cancels.saturating_add(1);
+        let target = CancelBuilder::fd(types::Fd(entry.raw_fd())).all();
+        let request = opcode::AsyncCancel2::new(target).build();
+        let request = request.user_data(Tag::new(Kind::CancelAll, token).bits());
+        // SAFETY: the request points to no memory.
+        unsafe { self.ring.push(request) };
+    }
+
+    /// A cancel's own result proves nothing about its targets: only their
+    /// terminal completions do. If it found fewer than are left, it is repeated.
+    pub(super) fn cancel_completed(&mut self, token: Token, kind: Kind, completion: Completion) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        let missed = match kind {
+            Kind::CancelAll => completion.result < i32::from(entry.ops),
+            _ => {
+                completion.result < 0
+                    && entry.has(Flags::RECV_CANCELLED)
+                    && !entry.has(Flags::CLOSING)
+            }
+        };
+        if entry.ops == 0 || !missed || !entry.flags.raise(Flags::LISTED_CANCEL) {
+            return;
+        }
+        let prompt = entry.cancels < PROMPT_CANCELS;
+        self.cancels.push(token.slot());
+        let due = if prompt {
+            0
+        } else {
+            self.clock.now().saturating_add(CANCEL_INTERVAL)
+        };
+        self.cancel_retry = Some(self.cancel_retry.map_or(due, |earlier| earlier.min(due)));
+    }
+
+    /// Repeats the cancels that missed something.
+    pub(super) fn repeat_cancels(&mut self) {
+        self.cancel_retry = None;
+        let mut slots = std::mem::take(&mut self.cancels);
+        for slot in slots.drain(..) {
+            self.table.slot_mut(slot).flags.clear(Flags::LISTED_CANCEL);
+            let Some(token) = self.table.occupant(slot) else {
+                continue;
+            };
+            let entry = self.table.slot_mut(slot);
+            if entry.ops == 0 || entry.has(Flags::CLOSE_SENT) {
+                continue;
+            }
+            if !entry.has(Flags::CLOSING) {
+                if entry.has(Flags::RECV_CANCELLED) {
+                    self.push_recv_cancel(token);
+                }
+                continue;
+            }
+            if entry.cancels == PROMPT_CANCELS
+                && let Some(fd) = &entry.fd
+            {
+                // ENOTCONN or ENOTSOCK: then this was not what kept it.
+                let _ = socket2::SockRef::from(fd).shutdown(std::net::Shutdown::Both);
+            }
+            self.cancel_all(token);
+        }
+        self.cancels.append(&mut slots);
+    }
+
+    /// Nothing of the socket is in flight any more: closes its descriptor.
+    pub(super) fn close_descriptor(&mut self, token: Token) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        let Some(fd) = &entry.fd else { return };
+        entry.flags.set(Flags::CLOSE_SENT);
+        entry.ops += 1;
+        let request = opcode::Close::new(types::Fd(fd.as_raw_fd())).build();
+        let request = request.user_data(Tag::new(Kind::Close, token).bits());
+        // SAFETY: the request points to no memory. The entry owns the
+        // descriptor and uses it for nothing else from here on.
+        unsafe { self.ring.push(request) };
+    }
+
+    pub(super) fn close_completed(
+        &mut self,
+        token: Token,
+        completion: Completion,
+        events: &mut Vec<Event<Socket>>,
+    ) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        let fd = entry.fd.take();
+        if completion.result == -libc::ECANCELED {
+            // It never ran: the descriptor is still ours to close.
+            drop(fd);
+        } else {
+            // Closed, whatever the result: Linux frees the number first.
+            let _ = fd.map(IntoRawFd::into_raw_fd);
+        }
+        self.table.remove(token);
+        if !self.paused.is_empty() {
+            self.resume_accepts();
+        }
+        events.push(Event::Closed { token });
+    }
+}

@@ -1,0 +1,356 @@
+//! Sending: one operation per socket, of a list of segments.
+
+use std::collections::VecDeque;
+use std::io;
+
+use io_uring::{opcode, squeue, types};
+
+use super::UringDriver;
+use super::complete::Completion;
+use super::table::Flags;
+use super::tag::{Kind, Tag};
+use crate::buffer::Segment;
+use crate::driver::{Event, Token};
+use crate::socket::Socket;
+
+/// Segments of one operation at most. A turn coalesces small messages into one
+/// chunk, so more than a few segments means shared frames; 64 of them amortise
+/// the operation, and their addresses still fit a kilobyte.
+const MAX_SEGMENTS: usize = 64;
+
+/// Bytes of one operation at most, unless its first segment is larger: what
+/// one slow peer may keep from being counted as sent. A megabyte is beyond what
+/// a socket's send buffer takes at once.
+const MAX_BYTES: usize = 1 << 20;
+
+/// Bytes handed to the kernel at once at most: a completion counts in an i32.
+const MAX_ONCE: usize = 1 << 30;
+
+/// Operations kept for reuse: as many as send in one busy turn.
+const MAX_SPARE: usize = 1024;
+
+/// Kept operations may have room for so many segments; larger ones are freed.
+const SPARE_SEGMENTS: usize = 8;
+
+/// `MSG_WAITALL` lets the kernel continue short sends itself (6.0); without
+/// `MSG_NOSIGNAL` a send to a closed peer would raise `SIGPIPE`.
+const FLAGS: i32 = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+
+/// `IORING_SEND_ZC_REPORT_USAGE`, which the crate does not export.
+const REPORT_USAGE: u16 = 1 << 3;
+
+/// The memory of a send in flight. Boxed: the kernel holds its address.
+#[derive(Debug)]
+pub(super) struct SendOp {
+    segments: Vec<Segment>,
+    /// One per segment left, when there are several.
+    vectors: Vec<libc::iovec>,
+    message: libc::msghdr,
+    total: usize,
+    done: usize,
+}
+
+/// Operations not in use.
+#[derive(Debug, Default)]
+pub(super) struct SpareOps(Vec<Box<SendOp>>);
+
+impl SpareOps {
+    fn take(&mut self) -> Box<SendOp> {
+        self.0.pop().unwrap_or_else(|| {
+            Box::new(SendOp {
+                segments: Vec::new(),
+                vectors: Vec::new(),
+                message: empty_message(),
+                total: 0,
+                done: 0,
+            })
+        })
+    }
+
+    /// The segments are dropped here: chunks go back to their pool.
+    pub(super) fn give_back(&mut self, mut op: Box<SendOp>) {
+        op.segments.clear();
+        op.vectors.clear();
+        if self.0.len() < MAX_SPARE && op.segments.capacity() <= SPARE_SEGMENTS {
+            self.0.push(op);
+        }
+    }
+}
+
+fn empty_message() -> libc::msghdr {
+    // SAFETY: `msghdr` is plain data for which all zeroes are valid: null
+    // pointers with zero lengths.
+    unsafe { std::mem::zeroed() }
+}
+
+impl SendOp {
+    fn fill(&mut self, queue: &mut VecDeque<Segment>) {
+        self.total = 0;
+        self.done = 0;
+        while let Some(next) = queue.front() {
+            let len = next.bytes().len();
+            let full = self.segments.len() >= MAX_SEGMENTS || self.total + len > MAX_BYTES;
+            if full && !self.segments.is_empty() {
+                return;
+            }
+            self.total += len;
+            self.segments.extend(queue.pop_front());
+        }
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.total
+    }
+
+    fn left(&self) -> usize {
+        self.total - self.done
+    }
+
+    /// What is left to send: the first segment with bytes left, how many of its
+    /// bytes are done, and the segments after it.
+    fn rest(&self) -> (&[Segment], usize) {
+        let mut skip = self.done;
+        for (index, segment) in self.segments.iter().enumerate() {
+            let len = segment.bytes().len();
+            if skip < len {
+                return (&self.segments[index..], skip);
+            }
+            skip -= len;
+        }
+        (&[], 0)
+    }
+
+    /// The request for what is left. It points into this operation and its
+    /// segments, none of which move until it has completed.
+    pub(super) fn request(&mut self, fd: i32, zero_copy: bool) -> squeue::Entry {
+        let fd = types::Fd(fd);
+        let (rest, skip) = self.rest();
+        if let [] | [_] = rest {
+            let bytes = rest.first().map_or(&[][..], |only| &only.bytes()[skip..]);
+            let len = u32::try_from(bytes.len().min(MAX_ONCE)).unwrap_or(u32::MAX);
+            if zero_copy {
+                let send = opcode::SendZc::new(fd, bytes.as_ptr(), len);
+                return send.flags(FLAGS).zc_flags(REPORT_USAGE).build();
+            }
+            return opcode::Send::new(fd, bytes.as_ptr(), len)
+                .flags(FLAGS)
+                .build();
+        }
+        let mut vectors = std::mem::take(&mut self.vectors);
+        vectors.clear();
+        let (rest, mut skip) = self.rest();
+        for segment in rest {
+            let bytes = &segment.bytes()[skip..];
+            skip = 0;
+            let iov_base = bytes.as_ptr().cast_mut().cast();
+            vectors.push(libc::iovec {
+                iov_base,
+                iov_len: bytes.len(),
+            });
+        }
+        self.vectors = vectors;
+        self.message.msg_iov = self.vectors.as_mut_ptr();
+        self.message.msg_iovlen = self.vectors.len();
+        let flags = FLAGS.cast_unsigned();
+        if zero_copy {
+            let send = opcode::SendMsgZc::new(fd, &raw const self.message);
+            return send.flags(flags).ioprio(REPORT_USAGE).build();
+        }
+        opcode::SendMsg::new(fd, &raw const self.message)
+            .flags(flags)
+            .build()
+    }
+}
+
+/// What a completion means for a send.
+pub(super) enum Progress {
+    /// Over: all bytes, or the error.
+    Over(io::Result<usize>),
+    /// More to send.
+    Rest,
+}
+
+impl SendOp {
+    /// Accounts for a completion; `short` counts continuations.
+    pub(super) fn advance(&mut self, result: i32, short: &mut u64) -> Progress {
+        match usize::try_from(result) {
+            Ok(0) if self.left() > 0 => {
+                Progress::Over(Err(io::Error::from(io::ErrorKind::WriteZero)))
+            }
+            Ok(sent) => {
+                self.done = self.total.min(self.done + sent);
+                if self.left() == 0 {
+                    return Progress::Over(Ok(self.total));
+                }
+                *short += 1;
+                Progress::Rest
+            }
+            Err(_) => match -result {
+                libc::EINTR | libc::EAGAIN => Progress::Rest,
+                code => Progress::Over(Err(io::Error::from_raw_os_error(code))),
+            },
+        }
+    }
+}
+
+impl UringDriver {
+    pub(super) fn start_send(&mut self, token: Token, queue: &mut VecDeque<Segment>) {
+        let Some(entry) = self.table.open_mut(token) else {
+            return;
+        };
+        if queue.is_empty() || entry.has(Flags::SENDING) {
+            return;
+        }
+        entry.flags.set(Flags::SENDING);
+        let mut op = self.spare.take();
+        op.fill(queue);
+        if self.zero_copy.wants(op.total()) {
+            self.send_zero_copy(token, op);
+        } else {
+            self.send_plain(token, op);
+        }
+    }
+
+    /// Sends what is left of `op`, which the entry holds meanwhile.
+    pub(super) fn send_plain(&mut self, token: Token, mut op: Box<SendOp>) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        let request = op.request(entry.raw_fd(), false);
+        entry.ops += 1;
+        entry.op = Some(op);
+        let request = request.user_data(Tag::new(Kind::Send, token).bits());
+        // SAFETY: the entry holds the boxed operation, and with it segments,
+        // vectors and message, until this request has completed.
+        unsafe { self.ring.push(request) };
+    }
+
+    pub(super) fn send_completed(
+        &mut self,
+        token: Token,
+        completion: Completion,
+        events: &mut Vec<Event<Socket>>,
+    ) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        let closing = entry.has(Flags::CLOSING);
+        let Some(mut op) = entry.op.take() else {
+            return;
+        };
+        match op.advance(completion.result, &mut self.stats.short_sends) {
+            Progress::Rest if closing => {
+                self.send_over(token, Err(cancelled()), events);
+                self.spare.give_back(op);
+            }
+            Progress::Rest => {
+                if completion.result == -libc::EAGAIN {
+                    self.make_blocking(token);
+                }
+                self.send_plain(token, op);
+            }
+            Progress::Over(outcome) => {
+                self.send_over(token, outcome, events);
+                self.spare.give_back(op);
+            }
+        }
+    }
+
+    /// The terminal event of a send, and the shutdown that waited for it.
+    pub(super) fn send_over(
+        &mut self,
+        token: Token,
+        outcome: io::Result<usize>,
+        events: &mut Vec<Event<Socket>>,
+    ) {
+        if let Some(entry) = self.table.get_mut(token) {
+            entry.flags.clear(Flags::SENDING);
+            if entry.has(Flags::SHUT_WANTED) {
+                self.shut(token);
+            }
+        }
+        events.push(Event::Sent { token, outcome });
+    }
+
+    /// Ends the sending direction, now or when the send in flight is over.
+    ///
+    /// `shutdown(2)` does not block, while `OP_SHUTDOWN` always takes a worker
+    /// thread of the kernel.
+    pub(super) fn shut(&mut self, token: Token) {
+        let Some(entry) = self.table.open_mut(token) else {
+            return;
+        };
+        entry.flags.set(Flags::SHUT_WANTED);
+        if entry.has(Flags::SENDING) {
+            return;
+        }
+        entry.flags.clear(Flags::SHUT_WANTED);
+        if let Some(fd) = &entry.fd {
+            // ENOTCONN: the peer was faster; there is nothing left to end.
+            let _ = socket2::SockRef::from(fd).shutdown(std::net::Shutdown::Write);
+        }
+    }
+}
+
+/// What a send or connect ends with when its socket is closed under it.
+pub(super) fn cancelled() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECANCELED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Frame;
+
+    fn queue(sizes: &[usize]) -> VecDeque<Segment> {
+        sizes
+            .iter()
+            .map(|&size| Segment::Frame(Frame::from(vec![7; size])))
+            .collect()
+    }
+
+    #[test]
+    fn an_operation_takes_a_bounded_front_of_the_queue() {
+        let mut spare = SpareOps::default();
+        let mut many = queue(&[10; 100]);
+        let mut op = spare.take();
+        op.fill(&mut many);
+        assert_eq!((op.segments.len(), op.total(), many.len()), (64, 640, 36));
+
+        let mut large = queue(&[MAX_BYTES - 1, 2, 3]);
+        let mut op = spare.take();
+        op.fill(&mut large);
+        assert_eq!((op.segments.len(), large.len()), (1, 2));
+
+        let mut huge = queue(&[3 * MAX_BYTES, 1]);
+        let mut op = spare.take();
+        op.fill(&mut huge);
+        assert_eq!((op.total(), huge.len()), (3 * MAX_BYTES, 1));
+    }
+
+    #[test]
+    fn a_short_send_continues_where_it_stopped() {
+        let mut op = SpareOps::default().take();
+        op.fill(&mut queue(&[4, 0, 6]));
+        let mut short = 0;
+        assert!(matches!(op.advance(5, &mut short), Progress::Rest));
+        let (rest, skip) = op.rest();
+        assert_eq!((rest.len(), skip, short), (1, 1, 1));
+        assert!(matches!(
+            op.advance(-libc::EINTR, &mut short),
+            Progress::Rest
+        ));
+        assert!(matches!(op.advance(5, &mut short), Progress::Over(Ok(10))));
+        assert_eq!(short, 1);
+    }
+
+    #[test]
+    fn an_operation_is_reused() {
+        let mut spare = SpareOps::default();
+        let mut op = spare.take();
+        op.fill(&mut queue(&[1, 2]));
+        let address = &raw const *op;
+        spare.give_back(op);
+        assert_eq!(&raw const *spare.take(), address);
+    }
+}

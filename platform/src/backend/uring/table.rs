@@ -1,0 +1,291 @@
+//! The table of attached sockets: dense slots, small entries.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::send::SendOp;
+use crate::driver::Token;
+use crate::error::DriverError;
+
+/// What a slot is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    #[default]
+    Free,
+    Listener,
+    Connecting,
+    Stream,
+    Source,
+}
+
+/// States of a slot that are not exclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags(u16);
+
+impl Flags {
+    /// `close` was called.
+    pub(super) const CLOSING: Self = Self(1);
+    /// The close of the descriptor is with the kernel.
+    pub(super) const CLOSE_SENT: Self = Self(1 << 1);
+    /// The owner wants to receive.
+    pub(super) const RECV_WANTED: Self = Self(1 << 2);
+    /// A receive is with the kernel.
+    pub(super) const RECV_ARMED: Self = Self(1 << 3);
+    /// The armed receive was told to stop.
+    pub(super) const RECV_CANCELLED: Self = Self(1 << 4);
+    /// The stream ended and said so.
+    pub(super) const RECV_ENDED: Self = Self(1 << 5);
+    /// Holds its share of the pool: armed again when leases return.
+    pub(super) const RECV_CAPPED: Self = Self(1 << 6);
+    /// A send is in flight.
+    pub(super) const SENDING: Self = Self(1 << 7);
+    /// `shutdown` waits for the send in flight.
+    pub(super) const SHUT_WANTED: Self = Self(1 << 8);
+    /// The listener ran out of descriptors and has not accepted since.
+    pub(super) const STARVED: Self = Self(1 << 9);
+    /// In the list of receives stalled by an empty pool.
+    pub(super) const LISTED_STALLED: Self = Self(1 << 10);
+    /// In the list of sockets to check against their share of the pool.
+    pub(super) const LISTED_SHARE: Self = Self(1 << 11);
+    /// In the list of paused listeners.
+    pub(super) const LISTED_PAUSED: Self = Self(1 << 12);
+    /// In the list of cancels to repeat.
+    pub(super) const LISTED_CANCEL: Self = Self(1 << 13);
+
+    /// Membership of a list outlives the slot's occupant: the lists hold slots,
+    /// each at most once, and skip those that no longer need them. That bounds
+    /// every list by the table.
+    const LISTED: Self = Self(
+        Self::LISTED_STALLED.0
+            | Self::LISTED_SHARE.0
+            | Self::LISTED_PAUSED.0
+            | Self::LISTED_CANCEL.0,
+    );
+
+    pub(super) const fn has(self, flag: Self) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    pub(super) const fn set(&mut self, flag: Self) {
+        self.0 |= flag.0;
+    }
+
+    pub(super) const fn clear(&mut self, flag: Self) {
+        self.0 &= !flag.0;
+    }
+
+    /// Sets the flag; whether it was clear.
+    pub(super) const fn raise(&mut self, flag: Self) -> bool {
+        let was_clear = !self.has(flag);
+        self.set(flag);
+        was_clear
+    }
+}
+
+/// One slot. Small, because idle connections cost exactly this.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) fd: Option<OwnedFd>,
+    generation: u32,
+    /// The plain send in flight: memory the kernel reads.
+    pub(super) op: Option<Box<SendOp>>,
+    /// Leases out on bytes this slot received. Not reset when the slot is
+    /// freed: leases return by slot number, whoever lives there then.
+    pub(super) leases: u32,
+    /// Operations of this slot the kernel has not finished.
+    pub(super) ops: u16,
+    pub(super) flags: Flags,
+    pub(super) role: Role,
+    /// Cancels sent since `close`.
+    pub(super) cancels: u8,
+}
+
+const _: () = assert!(size_of::<Entry>() <= 32, "an idle socket stays small");
+
+impl Entry {
+    /// The descriptor's number; -1 once it is gone.
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    pub(super) fn has(&self, flag: Flags) -> bool {
+        self.flags.has(flag)
+    }
+}
+
+/// The slots.
+#[derive(Debug)]
+pub(super) struct Table {
+    slots: Vec<Entry>,
+    /// Free slots, the last freed on top: its entry is the one in cache.
+    free: Vec<u32>,
+    limit: u32,
+}
+
+impl Table {
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            limit,
+        }
+    }
+
+    /// Occupied slots.
+    pub(super) fn occupied(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Fails when no slot is left.
+    pub(super) fn check_room(&self) -> Result<(), DriverError> {
+        if self.free.is_empty() && self.slots.len() >= self.limit as usize {
+            return Err(DriverError::TableFull { limit: self.limit });
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert(&mut self, role: Role, fd: OwnedFd) -> Result<Token, DriverError> {
+        self.check_room()?;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Entry {
+                fd: None,
+                generation: 0,
+                op: None,
+                leases: 0,
+                ops: 0,
+                flags: Flags::default(),
+                role: Role::Free,
+                cancels: 0,
+            });
+            // The limit is a u32, so the length fits.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let entry = &mut self.slots[slot as usize];
+        entry.fd = Some(fd);
+        entry.role = role;
+        Ok(Token::new(slot, entry.generation))
+    }
+
+    /// Frees a slot none of whose operations is in flight.
+    pub(super) fn remove(&mut self, token: Token) {
+        let entry = &mut self.slots[token.index()];
+        debug_assert_eq!(entry.generation, token.generation());
+        debug_assert_eq!(entry.ops, 0, "a freed slot has nothing in flight");
+        entry.fd = None;
+        entry.op = None;
+        entry.role = Role::Free;
+        entry.cancels = 0;
+        entry.flags = Flags(entry.flags.0 & Flags::LISTED.0);
+        entry.generation = (entry.generation + 1) % Token::GENERATIONS;
+        self.free.push(token.slot());
+    }
+
+    /// The entry of a token that is not stale.
+    pub(super) fn get(&self, token: Token) -> Option<&Entry> {
+        self.slots
+            .get(token.index())
+            .filter(|entry| entry.is(token))
+    }
+
+    /// The entry of a token that is not stale.
+    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Entry> {
+        self.slots
+            .get_mut(token.index())
+            .filter(|entry| entry.is(token))
+    }
+
+    /// The entry of a token that is not stale and not being closed.
+    pub(super) fn open_mut(&mut self, token: Token) -> Option<&mut Entry> {
+        self.get_mut(token)
+            .filter(|entry| !entry.has(Flags::CLOSING))
+    }
+
+    /// A slot from a list, whoever lives there now.
+    pub(super) fn slot_mut(&mut self, slot: u32) -> &mut Entry {
+        &mut self.slots[slot as usize]
+    }
+
+    /// The token of a slot's occupant.
+    pub(super) fn occupant(&self, slot: u32) -> Option<Token> {
+        let entry = &self.slots[slot as usize];
+        (entry.role != Role::Free).then(|| Token::new(slot, entry.generation))
+    }
+
+    /// All occupants.
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(slot, _)| self.occupant(slot))
+            .collect()
+    }
+}
+
+impl Entry {
+    fn is(&self, token: Token) -> bool {
+        self.generation == token.generation() && self.role != Role::Free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fd() -> OwnedFd {
+        std::fs::File::open("/dev/null")
+            .expect("/dev/null opens")
+            .into()
+    }
+
+    #[test]
+    fn a_slot_is_reused_last_freed_first_with_a_new_generation() {
+        let mut table = Table::new(8);
+        let first = table.insert(Role::Stream, fd()).expect("room");
+        let second = table.insert(Role::Stream, fd()).expect("room");
+        table.remove(first);
+        table.remove(second);
+        let third = table.insert(Role::Stream, fd()).expect("room");
+        assert_eq!((third.slot(), third.generation()), (second.slot(), 1));
+        assert!(table.get(second).is_none());
+        assert!(table.get(third).is_some());
+        assert_eq!(table.tokens(), [third]);
+        assert_eq!(table.occupied(), 1);
+    }
+
+    #[test]
+    fn the_limit_holds() {
+        let mut table = Table::new(1);
+        let only = table.insert(Role::Stream, fd()).expect("room");
+        assert!(matches!(
+            table.insert(Role::Stream, fd()),
+            Err(DriverError::TableFull { limit: 1 })
+        ));
+        table.remove(only);
+        assert!(table.insert(Role::Stream, fd()).is_ok());
+    }
+
+    #[test]
+    fn lists_and_leases_survive_the_occupant_and_nothing_else_does() {
+        let mut table = Table::new(1);
+        let token = table.insert(Role::Stream, fd()).expect("room");
+        let entry = table.get_mut(token).expect("occupied");
+        entry.leases = 3;
+        entry.flags.set(Flags::RECV_WANTED);
+        assert!(entry.flags.raise(Flags::LISTED_STALLED));
+        assert!(!entry.flags.raise(Flags::LISTED_STALLED));
+        table.remove(token);
+        let token = table.insert(Role::Stream, fd()).expect("room");
+        let entry = table.get(token).expect("occupied");
+        assert_eq!(entry.leases, 3);
+        assert!(entry.has(Flags::LISTED_STALLED));
+        assert!(!entry.has(Flags::RECV_WANTED));
+    }
+
+    #[test]
+    fn generations_wrap() {
+        let mut table = Table::new(1);
+        let token = table.insert(Role::Stream, fd()).expect("room");
+        table.get_mut(token).expect("occupied").generation = Token::GENERATIONS - 1;
+        table.remove(Token::new(0, Token::GENERATIONS - 1));
+        let token = table.insert(Role::Stream, fd()).expect("room");
+        assert_eq!(token.generation(), 0);
+    }
+}
