@@ -6,10 +6,10 @@ use super::wheel::{TICK_BITS, Tick};
 /// Bits of the tick that each level stands for, lowest first.
 ///
 /// All have 64 slots but the fourth, which has 4096 of 268 milliseconds, 18
-/// minutes together: this is where idle and ping deadlines of minutes lie. With
-/// 64 slots here and a fifth level of 17 seconds per slot, one call to move the
-/// timers of such a slot took 50 milliseconds for a million timers over 30
-/// seconds; now it moves only those of 268 milliseconds.
+/// minutes together: this is where idle and ping deadlines of minutes lie. Were
+/// it two levels of 64, its upper slots would span 17 seconds; to move the timers
+/// of one such slot, with a million timers spread over 30 seconds, took 50
+/// milliseconds in one call. For 268 milliseconds it takes 2.
 const BITS: [u32; LEVELS] = [6, 6, 6, 12, 6, 6, 6, 6, 1];
 const LEVELS: usize = 9;
 

@@ -1,0 +1,146 @@
+//! What a service is made of: the [`App`] trait and what its callbacks see.
+
+mod conn;
+mod echo;
+pub(crate) mod upgrade;
+
+pub use conn::{Conn, PublishOutcome, SendOutcome};
+pub use echo::Echo;
+pub use upgrade::Upgrade;
+
+use hioload_protocol::{CloseCode, Kind};
+
+use crate::http::{Request, Response};
+
+/// A service: one instance per shard, called only on that shard's thread, so
+/// it needs no locks.
+///
+/// Callbacks never block and never perform I/O: what they send is queued and
+/// leaves, coalesced, at the end of the turn. All have defaults but
+/// [`message`](App::message).
+///
+/// State per connection is the associated type, handed to each callback beside
+/// the connection, so that one app can delegate to another with a state of its
+/// own.
+pub trait App: Sized + 'static {
+    /// What the app keeps per connection; made with `Default` at the upgrade.
+    type State: Default + 'static;
+
+    /// Decides a WebSocket upgrade whose handshake is valid, and may fill
+    /// `state` from the request. Accepts by default, on every path.
+    fn upgrade(&mut self, request: &Request<'_>, state: &mut Self::State) -> Upgrade {
+        let _ = (request, state);
+        Upgrade::accept()
+    }
+
+    /// Answers a plain HTTP request (`GET` and `HEAD`; a body is refused
+    /// before). 404 by default.
+    fn http(&mut self, request: &Request<'_>) -> Response {
+        let _ = request;
+        Response::not_found()
+    }
+
+    /// The WebSocket is open.
+    fn open(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
+    /// A complete message arrived.
+    fn message(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, message: Message<'_>);
+
+    /// What waits to be sent fell below a quarter of the backpressure limit
+    /// after it had been above half of it.
+    fn drain(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
+        let _ = (conn, state);
+    }
+
+    /// The WebSocket ended, for whatever reason; called exactly once after
+    /// [`open`](App::open). What is sent now is dropped.
+    fn close(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, close: &Close<'_>) {
+        let _ = (conn, state, close);
+    }
+
+    /// The server is stopping: the code and reason every open WebSocket of
+    /// this shard is closed with. 1001 by default.
+    fn stopping(&mut self) -> (CloseCode, &'static str) {
+        (CloseCode::GOING_AWAY, "the server is stopping")
+    }
+}
+
+/// A complete message, as received or to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    kind: Kind,
+    payload: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// A text message.
+    #[must_use]
+    pub fn text(text: &'a str) -> Self {
+        Self {
+            kind: Kind::Text,
+            payload: text.as_bytes(),
+        }
+    }
+
+    /// A binary message.
+    #[must_use]
+    pub fn binary(payload: &'a [u8]) -> Self {
+        Self {
+            kind: Kind::Binary,
+            payload,
+        }
+    }
+
+    pub(crate) fn received(kind: Kind, payload: &'a [u8]) -> Self {
+        Self { kind, payload }
+    }
+
+    /// Text or binary.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The payload of either kind. A text message's is valid UTF-8.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.payload
+    }
+
+    /// The text of a text message. Costs a second UTF-8 check, since this
+    /// crate holds no unsafe code; use [`payload`](Self::payload) where bytes
+    /// will do.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&'a str> {
+        match self.kind {
+            Kind::Text => std::str::from_utf8(self.payload).ok(),
+            Kind::Binary => None,
+        }
+    }
+}
+
+impl<'a> From<&'a str> for Message<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Message<'a> {
+    fn from(payload: &'a [u8]) -> Self {
+        Self::binary(payload)
+    }
+}
+
+/// How a WebSocket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Close<'a> {
+    /// The status code: the peer's if it sent a Close frame, else ours if we
+    /// closed, else 1006 (the connection was lost without a Close frame).
+    pub code: CloseCode,
+    /// The reason that came with the code.
+    pub reason: &'a str,
+    /// Whether the peer's Close frame arrived.
+    pub clean: bool,
+}

@@ -1,0 +1,232 @@
+//! Limits, timeouts and policies of a server.
+
+use std::time::Duration;
+
+use hioload_protocol::CloseCode;
+use hioload_protocol::handshake::HandshakeLimits;
+use hioload_protocol::{KeepaliveConfig, Limits};
+
+use hioload_platform::Nanos;
+use hioload_platform::clock::nanos;
+
+use crate::error::ConfigError;
+
+/// What to do with a connection whose peer reads too slowly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backpressure {
+    /// Messages above the limit are dropped and counted; the connection lives.
+    Drop,
+    /// The connection is closed with this code (1008 or 1013 are usual), and
+    /// what waited for it is freed.
+    Close(CloseCode),
+    /// Above half of the limit nothing more is read from this connection until
+    /// it has taken what waits; above the limit it is closed with 1013, since
+    /// what others publish to it cannot be paused.
+    PauseReading,
+}
+
+/// Everything about a server that is not an address. `Default` is what a
+/// public service can start with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Shards, each a thread; 0: one per CPU this process may use.
+    pub shards: usize,
+    /// Whether each shard is pinned to a CPU of its own. Ignored when there
+    /// are more shards than CPUs.
+    pub pin: bool,
+    /// Open connections, all shards together; more are answered 503.
+    pub max_connections: usize,
+    /// Bytes of one message, all fragments together; more is closed with 1009.
+    pub max_message: usize,
+    /// Bytes of a request head; more is answered 431.
+    pub max_head: usize,
+    /// Header fields of a request; more is answered 431.
+    pub max_headers: usize,
+    /// From the accepted connection to its complete request head, and between
+    /// two plain requests of one connection; a head cut off by it is answered
+    /// 408.
+    pub handshake_timeout: Duration,
+    /// From our Close frame to the end of the connection, whatever the peer
+    /// does.
+    pub close_timeout: Duration,
+    /// Silence of the peer before it is closed with 1001. `None`: never.
+    /// Answers to pings are not silence.
+    pub idle_timeout: Option<Duration>,
+    /// Silence of the peer before it is pinged. `None`: never.
+    pub ping_interval: Option<Duration>,
+    /// From a ping to the first byte after it; a peer that stays silent is
+    /// gone, and its connection is ended.
+    pub pong_timeout: Duration,
+    /// Bytes that may wait to be sent to one connection before `backpressure`
+    /// applies. One message may go beyond it.
+    pub backpressure_limit: usize,
+    /// What happens above `backpressure_limit`.
+    pub backpressure: Backpressure,
+    /// From the request to stop to the end of all connections.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: 0,
+            pin: true,
+            max_connections: 1_000_000,
+            max_message: 1 << 20,
+            max_head: 8 << 10,
+            max_headers: 64,
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            idle_timeout: Some(Duration::from_secs(120)),
+            ping_interval: Some(Duration::from_secs(25)),
+            pong_timeout: Duration::from_secs(10),
+            backpressure_limit: 1 << 20,
+            backpressure: Backpressure::Close(CloseCode::TRY_AGAIN),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The most shards: their set of interested shards is one 64-bit word.
+pub(crate) const MAX_SHARDS: usize = 64;
+
+impl Config {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// Names the first field that is zero or out of range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let at_least = |field, value: usize, least: usize| {
+            if value < least {
+                Err(ConfigError::TooSmall {
+                    field,
+                    value,
+                    least,
+                })
+            } else {
+                Ok(())
+            }
+        };
+        let positive = |field, value: Duration| {
+            if value.is_zero() {
+                Err(ConfigError::ZeroDuration { field })
+            } else {
+                Ok(())
+            }
+        };
+        if self.shards > MAX_SHARDS {
+            return Err(ConfigError::TooLarge {
+                field: "shards",
+                value: self.shards,
+                most: MAX_SHARDS,
+            });
+        }
+        at_least("max_connections", self.max_connections, 1)?;
+        at_least("max_message", self.max_message, 125)?;
+        at_least("max_head", self.max_head, 256)?;
+        at_least("max_headers", self.max_headers, 8)?;
+        at_least("backpressure_limit", self.backpressure_limit, 1024)?;
+        positive("handshake_timeout", self.handshake_timeout)?;
+        positive("close_timeout", self.close_timeout)?;
+        positive("pong_timeout", self.pong_timeout)?;
+        positive("idle_timeout", self.idle_timeout.unwrap_or(Duration::MAX))?;
+        positive("ping_interval", self.ping_interval.unwrap_or(Duration::MAX))?;
+        if let Backpressure::Close(code) = self.backpressure
+            && !code.is_sendable()
+        {
+            return Err(ConfigError::CloseCode {
+                field: "backpressure",
+                code: code.0,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The configuration as a shard uses it: nanoseconds and the protocol's types.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) limits: Limits,
+    pub(crate) head: HandshakeLimits,
+    pub(crate) keepalive: KeepaliveConfig,
+    pub(crate) handshake_timeout: Nanos,
+    pub(crate) close_timeout: Nanos,
+    pub(crate) drain_timeout: Nanos,
+    pub(crate) backpressure_limit: usize,
+    pub(crate) backpressure: Backpressure,
+    pub(crate) max_connections: usize,
+}
+
+impl From<&Config> for Rules {
+    fn from(config: &Config) -> Self {
+        Self {
+            limits: Limits {
+                max_message: config.max_message,
+                ..Limits::default()
+            },
+            head: HandshakeLimits {
+                max_bytes: config.max_head,
+                max_headers: config.max_headers,
+                ..HandshakeLimits::default()
+            },
+            keepalive: KeepaliveConfig {
+                ping_interval: config.ping_interval.map(nanos),
+                pong_timeout: nanos(config.pong_timeout),
+                idle_timeout: config.idle_timeout.map(nanos),
+            },
+            handshake_timeout: nanos(config.handshake_timeout),
+            close_timeout: nanos(config.close_timeout),
+            drain_timeout: nanos(config.drain_timeout),
+            backpressure_limit: config.backpressure_limit,
+            backpressure: config.backpressure,
+            max_connections: config.max_connections,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Config::default().check().unwrap();
+    }
+
+    #[test]
+    fn a_bad_field_is_named() {
+        let config = Config {
+            max_message: 0,
+            ..Config::default()
+        };
+        assert!(
+            config
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("max_message")
+        );
+        let config = Config {
+            idle_timeout: Some(Duration::ZERO),
+            ..Config::default()
+        };
+        assert!(
+            config
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("idle_timeout")
+        );
+        let config = Config {
+            shards: 65,
+            ..Config::default()
+        };
+        assert!(config.check().unwrap_err().to_string().contains("shards"));
+        let backpressure = Backpressure::Close(CloseCode::NO_STATUS);
+        let config = Config {
+            backpressure,
+            ..Config::default()
+        };
+        assert!(config.check().unwrap_err().to_string().contains("1005"));
+    }
+}

@@ -1,0 +1,91 @@
+//! Errors of a server's start and end.
+
+use std::io;
+
+use hioload_platform::{BindError, DriverError};
+use thiserror::Error;
+
+/// A server could not start, or had to stop.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address does not parse or resolve.
+    #[error("cannot use the address {addr:?}: {source}")]
+    Address {
+        /// What was given.
+        addr: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A listening socket could not be made.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The driver of a shard could not start or go on.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// A system call of the start failed.
+    #[error("{call} failed: {source}")]
+    System {
+        /// The call.
+        call: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A shard's thread panicked: a defect in the app or in hioload.
+    #[error("shard {shard} panicked; the server stopped")]
+    ShardPanicked {
+        /// Which shard.
+        shard: usize,
+    },
+}
+
+/// A field of the configuration is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No address was given.
+    #[error("no address to listen on")]
+    NoAddress,
+    /// Below what works.
+    #[error("{field} is {value}, it must be at least {least}")]
+    TooSmall {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The least that works.
+        least: usize,
+    },
+    /// Above what works.
+    #[error("{field} is {value}, it must be at most {most}")]
+    TooLarge {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The most that works.
+        most: usize,
+    },
+    /// A duration of zero.
+    #[error("{field} is zero; give a duration, or leave it out to switch it off where it can be")]
+    ZeroDuration {
+        /// The field.
+        field: &'static str,
+    },
+    /// A close code that must not be sent (RFC 6455 section 7.4).
+    #[error(
+        "{field}: the close code {code} must not be sent; use 1000 to 1003, 1007 to 1014, or 3000 to 4999"
+    )]
+    CloseCode {
+        /// The field.
+        field: &'static str,
+        /// The code.
+        code: u16,
+    },
+}
+
+/// The result of starting or running a server.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,7 @@
+//! Counters: one set per shard, written by that shard alone, read by anyone.
+
+mod counter;
+mod render;
+
+pub use counter::Metrics;
+pub(crate) use counter::{BackpressureAction, ShardMetrics};

@@ -1,0 +1,218 @@
+//! The counters of a shard.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hioload_platform::DriverStats;
+use hioload_protocol::CloseCode;
+use hioload_protocol::handshake::Refusal;
+
+/// A number with one writer, its shard, and any number of readers: adding is a
+/// plain load and store, no locked instruction.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// The value now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.get().wrapping_add(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.store(self.get().wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+}
+
+/// What a backpressure event did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BackpressureAction {
+    /// A message was dropped.
+    Dropped,
+    /// A connection was closed.
+    Closed,
+    /// Reading from a connection was paused.
+    Paused,
+    /// A publish was refused: the other shards' inboxes are full.
+    Refused,
+}
+
+impl BackpressureAction {
+    pub(crate) const ALL: [Self; 4] = [Self::Dropped, Self::Closed, Self::Paused, Self::Refused];
+
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Dropped => "dropped",
+            Self::Closed => "closed",
+            Self::Paused => "paused",
+            Self::Refused => "publish_refused",
+        }
+    }
+}
+
+/// Close codes with a counter of their own: 1000 to 1015. The peer chooses
+/// codes, so the rest share two counters, lest labels grow without bound.
+const NAMED_CODES: usize = 16;
+const CODES_3XXX: usize = NAMED_CODES;
+const CODES_4XXX: usize = NAMED_CODES + 1;
+
+/// The counters of one shard. Aligned so that shards never share a cache line
+/// (128: adjacent lines are fetched in pairs).
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct ShardMetrics {
+    pub(crate) connections: Counter,
+    pub(crate) sockets: Counter,
+    pub(crate) accepted: Counter,
+    pub(crate) messages_received: Counter,
+    pub(crate) messages_sent: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) bytes_sent: Counter,
+    pub(crate) http_requests: Counter,
+    pub(crate) publishes: Counter,
+    pub(crate) turns: Counter,
+    pub(crate) send_bytes_pending: Counter,
+    pub(crate) recv_leases: Counter,
+    pub(crate) recv_pool_exhausted: Counter,
+    pub(crate) accept_paused: Counter,
+    closes: [Counter; NAMED_CODES + 2],
+    refusals: [Counter; Refusal::LABELS.len()],
+    backpressure: [Counter; BackpressureAction::ALL.len()],
+}
+
+impl ShardMetrics {
+    pub(crate) fn closed(&self, code: CloseCode) {
+        let index = match code.0 {
+            1000..=1015 => usize::from(code.0 - 1000),
+            3000..=3999 => CODES_3XXX,
+            _ => CODES_4XXX,
+        };
+        self.closes[index].add(1);
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        let label = refusal.label();
+        if let Some(index) = Refusal::LABELS.iter().position(|&known| known == label) {
+            self.refusals[index].add(1);
+        }
+    }
+
+    pub(crate) fn backpressure(&self, action: BackpressureAction) {
+        self.backpressure[action as usize].add(1);
+    }
+
+    pub(crate) fn driver(&self, stats: &DriverStats) {
+        self.recv_leases.set(stats.leases_out);
+        self.recv_pool_exhausted.set(stats.pool_exhausted);
+        self.accept_paused.set(stats.accept_paused);
+    }
+
+    pub(super) fn closes(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        self.closes.iter().enumerate().map(|(index, counter)| {
+            let label = match index {
+                CODES_3XXX => "3xxx".to_owned(),
+                CODES_4XXX => "4xxx".to_owned(),
+                named => (1000 + named).to_string(),
+            };
+            (label, counter.get())
+        })
+    }
+
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        let labels = Refusal::LABELS.iter().map(|&label| label.to_owned());
+        labels.zip(self.refusals.iter().map(Counter::get))
+    }
+
+    pub(super) fn backpressures(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        BackpressureAction::ALL.iter().map(|&action| {
+            (
+                action.label().to_owned(),
+                self.backpressure[action as usize].get(),
+            )
+        })
+    }
+}
+
+/// The counters of all shards. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(pub(super) Arc<[ShardMetrics]>);
+
+impl Metrics {
+    pub(crate) fn new(shards: usize) -> Self {
+        Self((0..shards).map(|_| ShardMetrics::default()).collect())
+    }
+
+    pub(crate) fn shard(&self, index: usize) -> &ShardMetrics {
+        &self.0[index]
+    }
+
+    /// Open WebSockets.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.0.iter().map(|shard| shard.connections.get()).sum()
+    }
+
+    /// Accepted sockets that are not closed yet, WebSockets or not.
+    #[must_use]
+    pub fn sockets(&self) -> u64 {
+        self.0.iter().map(|shard| shard.sockets.get()).sum()
+    }
+
+    /// Open WebSockets of each shard.
+    #[must_use]
+    pub fn connections_per_shard(&self) -> Vec<u64> {
+        self.0.iter().map(|shard| shard.connections.get()).collect()
+    }
+
+    /// Bytes queued for sending or with the kernel.
+    #[must_use]
+    pub fn send_bytes_pending(&self) -> u64 {
+        self.0
+            .iter()
+            .map(|shard| shard.send_bytes_pending.get())
+            .sum()
+    }
+
+    /// Receive buffers in use by the shards right now.
+    #[must_use]
+    pub fn recv_leases(&self) -> u64 {
+        self.0.iter().map(|shard| shard.recv_leases.get()).sum()
+    }
+
+    /// Closed WebSockets by close code; `3xxx` and `4xxx` in one each. Codes
+    /// that did not occur are left out.
+    #[must_use]
+    pub fn closes(&self) -> BTreeMap<String, u64> {
+        sum(self.0.iter().flat_map(ShardMetrics::closes))
+    }
+
+    /// Refused requests by reason. Reasons that did not occur are left out.
+    #[must_use]
+    pub fn refusals(&self) -> BTreeMap<String, u64> {
+        sum(self.0.iter().flat_map(ShardMetrics::refusals))
+    }
+
+    /// Backpressure events by what they did. Those that did not occur are left
+    /// out.
+    #[must_use]
+    pub fn backpressure(&self) -> BTreeMap<String, u64> {
+        sum(self.0.iter().flat_map(ShardMetrics::backpressures))
+    }
+}
+
+fn sum(pairs: impl Iterator<Item = (String, u64)>) -> BTreeMap<String, u64> {
+    let mut total = BTreeMap::new();
+    for (label, n) in pairs.filter(|&(_, n)| n > 0) {
+        *total.entry(label).or_default() += n;
+    }
+    total
+}

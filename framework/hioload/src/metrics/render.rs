@@ -1,0 +1,197 @@
+//! The Prometheus text format (version 0.0.4).
+
+use std::fmt::Write;
+
+use super::counter::{Counter, Metrics, ShardMetrics};
+
+/// Name, type, help and source of a metric with one value per shard.
+type Plain = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&ShardMetrics) -> &Counter,
+);
+
+const PLAIN: [Plain; 14] = [
+    ("hioload_connections", "gauge", "Open WebSockets.", |s| {
+        &s.connections
+    }),
+    (
+        "hioload_sockets",
+        "gauge",
+        "Accepted sockets that are not closed yet.",
+        |s| &s.sockets,
+    ),
+    (
+        "hioload_accepted_total",
+        "counter",
+        "Accepted sockets.",
+        |s| &s.accepted,
+    ),
+    (
+        "hioload_messages_received_total",
+        "counter",
+        "Complete messages received.",
+        |s| &s.messages_received,
+    ),
+    (
+        "hioload_messages_sent_total",
+        "counter",
+        "Messages queued for sending.",
+        |s| &s.messages_sent,
+    ),
+    (
+        "hioload_bytes_received_total",
+        "counter",
+        "Bytes read from sockets.",
+        |s| &s.bytes_received,
+    ),
+    (
+        "hioload_bytes_sent_total",
+        "counter",
+        "Bytes the kernel took for sending.",
+        |s| &s.bytes_sent,
+    ),
+    (
+        "hioload_http_requests_total",
+        "counter",
+        "Plain HTTP requests answered.",
+        |s| &s.http_requests,
+    ),
+    (
+        "hioload_publishes_total",
+        "counter",
+        "Messages published by connections.",
+        |s| &s.publishes,
+    ),
+    (
+        "hioload_turns_total",
+        "counter",
+        "Turns of the shard's loop.",
+        |s| &s.turns,
+    ),
+    (
+        "hioload_send_bytes_pending",
+        "gauge",
+        "Bytes queued for sending.",
+        |s| &s.send_bytes_pending,
+    ),
+    (
+        "hioload_recv_leases",
+        "gauge",
+        "Receive buffers in use.",
+        |s| &s.recv_leases,
+    ),
+    (
+        "hioload_recv_pool_exhausted_total",
+        "counter",
+        "Receives stalled by an empty pool.",
+        |s| &s.recv_pool_exhausted,
+    ),
+    (
+        "hioload_accept_paused_total",
+        "counter",
+        "Pauses for lack of descriptors.",
+        |s| &s.accept_paused,
+    ),
+];
+
+impl Metrics {
+    /// All counters in the Prometheus text format, one line per shard.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut out = String::with_capacity(4096);
+        for (name, kind, help, read) in PLAIN {
+            describe(&mut out, name, kind, help);
+            for (index, shard) in self.0.iter().enumerate() {
+                let value = read(shard).get();
+                let _infallible = writeln!(out, "{name}{{shard=\"{index}\"}} {value}");
+            }
+        }
+        self.labelled(
+            &mut out,
+            "hioload_closes_total",
+            "WebSockets closed.",
+            "code",
+            |s| s.closes().collect(),
+        );
+        self.labelled(
+            &mut out,
+            "hioload_handshake_refusals_total",
+            "Requests refused.",
+            "reason",
+            |s| s.refusals().collect(),
+        );
+        self.labelled(
+            &mut out,
+            "hioload_backpressure_total",
+            "Backpressure events.",
+            "action",
+            |s| s.backpressures().collect(),
+        );
+        out
+    }
+
+    /// A metric with a second label. Series that never counted are left out,
+    /// except on the first shard, so that each series exists.
+    fn labelled(
+        &self,
+        out: &mut String,
+        name: &str,
+        help: &str,
+        label: &str,
+        read: impl Fn(&ShardMetrics) -> Vec<(String, u64)>,
+    ) {
+        describe(out, name, "counter", help);
+        for (index, shard) in self.0.iter().enumerate() {
+            for (key, value) in read(shard) {
+                if value > 0 || index == 0 {
+                    let _infallible =
+                        writeln!(out, "{name}{{shard=\"{index}\",{label}=\"{key}\"}} {value}");
+                }
+            }
+        }
+    }
+}
+
+fn describe(out: &mut String, name: &str, kind: &str, help: &str) {
+    let _infallible = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+#[cfg(test)]
+mod tests {
+    use hioload_protocol::CloseCode;
+
+    use super::*;
+
+    #[test]
+    fn every_shard_and_code_is_rendered() {
+        let metrics = Metrics::new(2);
+        metrics.shard(1).connections.add(3);
+        metrics.shard(1).closed(CloseCode(1001));
+        metrics.shard(1).closed(CloseCode(4321));
+        let text = metrics.render();
+        assert!(
+            text.contains("hioload_connections{shard=\"0\"} 0\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hioload_connections{shard=\"1\"} 3\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hioload_closes_total{shard=\"1\",code=\"1001\"} 1\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("hioload_closes_total{shard=\"1\",code=\"4xxx\"} 1\n"),
+            "{text}"
+        );
+        assert_eq!(metrics.closes()["1001"], 1);
+        let described = text
+            .lines()
+            .filter(|line| line.starts_with("# TYPE"))
+            .count();
+        assert_eq!(described, PLAIN.len() + 3);
+    }
+}

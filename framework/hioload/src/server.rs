@@ -1,0 +1,243 @@
+//! A server: addresses, shards and their threads, start and stop.
+
+mod handle;
+mod launch;
+mod signals;
+
+pub use handle::{Handle, InboxFull, Shard};
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hioload_platform::limits::{self, LimitError};
+use hioload_platform::topology::Topology;
+use hioload_platform::{ListenOptions, Listener};
+
+use crate::app::App;
+use crate::config::{Backpressure, Config, MAX_SHARDS};
+use crate::error::{ConfigError, Error, Result};
+use crate::metrics::Metrics;
+
+/// Builds a server. Nothing happens before [`start`](Self::start) or
+/// [`run`](Self::run), which report every error.
+#[derive(Clone, Debug, Default)]
+pub struct Server {
+    addrs: Vec<String>,
+    config: Config,
+}
+
+impl Server {
+    /// A server on `addr`, such as `127.0.0.1:8000`, `[::]:80`, or a name with
+    /// a port; port 0 lets the kernel choose.
+    #[must_use]
+    pub fn bind(addr: impl Into<String>) -> Self {
+        Self::default().listen(addr)
+    }
+
+    /// Listens on one more address.
+    #[must_use]
+    pub fn listen(mut self, addr: impl Into<String>) -> Self {
+        self.addrs.push(addr.into());
+        self
+    }
+
+    /// Replaces the whole configuration.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sets [`Config::shards`].
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.config.shards = shards;
+        self
+    }
+
+    /// Sets [`Config::max_message`], in bytes.
+    #[must_use]
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.config.max_message = bytes;
+        self
+    }
+
+    /// Sets [`Config::idle_timeout`]; `None` switches it off.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.idle_timeout = timeout.into();
+        self
+    }
+
+    /// Sets [`Config::ping_interval`]; `None` switches it off.
+    #[must_use]
+    pub fn ping_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
+        self.config.ping_interval = interval.into();
+        self
+    }
+
+    /// Sets [`Config::backpressure_limit`], in bytes, and
+    /// [`Config::backpressure`].
+    #[must_use]
+    pub fn backpressure(mut self, limit: usize, policy: Backpressure) -> Self {
+        self.config.backpressure_limit = limit;
+        self.config.backpressure = policy;
+        self
+    }
+
+    /// Starts the shards, each with an app of its own made by `app` on the
+    /// shard's thread, and returns once all of them accept.
+    ///
+    /// # Errors
+    /// Whatever keeps the server from serving; nothing is left running then.
+    pub fn start<A, F>(self, app: F) -> Result<Running>
+    where
+        A: App,
+        F: Fn(&Shard) -> A + Send + Sync + 'static,
+    {
+        self.config.check()?;
+        let cpus = Topology::detect().spread();
+        let shards = if self.config.shards == 0 {
+            cpus.len().clamp(1, MAX_SHARDS)
+        } else {
+            self.config.shards
+        };
+        raise_descriptor_limit(self.config.max_connections);
+        let (addrs, listeners) = self.open_listeners(shards)?;
+        let handle = Handle::new(shards);
+        let threads = launch::start(&handle, listeners, &cpus, &self.config, app)?;
+        Ok(Running {
+            addrs,
+            handle,
+            threads,
+        })
+    }
+
+    /// Starts, and serves until SIGINT or SIGTERM; then drains and returns. A
+    /// second signal cuts the connections that are left.
+    ///
+    /// The signals are blocked for the process while it runs and handled by
+    /// this call. Call it from the main thread, before other threads start.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start), or a shard that could not go on.
+    pub fn run<A, F>(self, app: F) -> Result<()>
+    where
+        A: App,
+        F: Fn(&Shard) -> A + Send + Sync + 'static,
+    {
+        self.run_with(app, |_| {})
+    }
+
+    /// As [`run`](Self::run), and calls `started` once the shards accept.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_with<A, F>(self, app: F, started: impl FnOnce(&Running)) -> Result<()>
+    where
+        A: App,
+        F: Fn(&Shard) -> A + Send + Sync + 'static,
+    {
+        let signals = signals::Signals::block()?;
+        let running = self.start(app)?;
+        let _watch = signals.watch(running.handle())?;
+        started(&running);
+        running.join()
+    }
+
+    /// One listener per address and shard, all bound before any shard starts.
+    fn open_listeners(&self, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<Listener>>)> {
+        let mut addrs = Vec::new();
+        let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
+        for text in &self.addrs {
+            let resolved = text.to_socket_addrs().map_err(|source| Error::Address {
+                addr: text.clone(),
+                source,
+            })?;
+            for mut addr in resolved {
+                for list in &mut listeners {
+                    let listener = Listener::bind(&ListenOptions::new(addr))?;
+                    // With port 0 the first listener chooses for all.
+                    addr = listener.local_addr().map_err(|source| Error::System {
+                        call: "getsockname",
+                        source,
+                    })?;
+                    list.push(listener);
+                }
+                addrs.push(addr);
+            }
+        }
+        if addrs.is_empty() {
+            return Err(ConfigError::NoAddress.into());
+        }
+        Ok((addrs, listeners))
+    }
+}
+
+/// Descriptors a server needs beside its connections: listeners, rings,
+/// eventfds, and what the process had open.
+const SPARE_DESCRIPTORS: u64 = 256;
+
+/// The usual soft limit of 1024 descriptors is for programs that use
+/// `select`; this one needs one per connection.
+fn raise_descriptor_limit(connections: usize) {
+    let needed = u64::try_from(connections)
+        .unwrap_or(u64::MAX)
+        .saturating_add(SPARE_DESCRIPTORS);
+    match limits::raise_nofile(needed) {
+        Ok(_) => {}
+        Err(LimitError::TooLow { now, .. }) => tracing::info!(
+            "{now} open files are allowed, which is fewer than max_connections asks for; \
+             beyond them connections wait to be accepted (raise the hard limit: ulimit -Hn, \
+             LimitNOFILE= of systemd, --ulimit nofile of docker)"
+        ),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+}
+
+/// A started server. Dropping it does not stop it; [`stop`](Self::stop) does.
+#[derive(Debug)]
+pub struct Running {
+    addrs: Vec<SocketAddr>,
+    handle: Handle,
+    threads: Vec<JoinHandle<Result<()>>>,
+}
+
+impl Running {
+    /// The bound addresses, with the ports the kernel chose.
+    #[must_use]
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// A handle for other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.handle.metrics()
+    }
+
+    /// Stops gracefully: no new connections, open ones are closed with the
+    /// app's code and end within [`Config::drain_timeout`].
+    ///
+    /// # Errors
+    /// A shard that could not go on, or panicked.
+    pub fn stop(self) -> Result<()> {
+        self.handle.stop();
+        self.join()
+    }
+
+    /// Waits until the server has stopped.
+    ///
+    /// # Errors
+    /// A shard that could not go on, or panicked.
+    pub fn join(self) -> Result<()> {
+        launch::join(self.threads)
+    }
+}

@@ -1,0 +1,168 @@
+//! What other threads hold of a server.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use hioload_platform::Frame;
+use hioload_platform::Wake;
+use hioload_protocol::frame::encode_message;
+
+use crate::app::Message;
+use crate::hub::Interest;
+use crate::metrics::Metrics;
+use crate::shard::turn::StopRequest;
+use crate::shard::{Inbox, InboxEntry};
+
+/// Stops a server, publishes to it and reads its counters, from any thread.
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+/// What all shards share: nothing that a message touches but the inboxes.
+pub(super) struct Shared {
+    pub(super) inboxes: Arc<[Inbox]>,
+    pub(super) interest: Interest,
+    pub(super) metrics: Metrics,
+    pub(super) sockets: Arc<AtomicUsize>,
+    stop: AtomicU8,
+    wakers: OnceLock<Box<[WakeShard]>>,
+}
+
+type WakeShard = Box<dyn Fn() + Send + Sync>;
+
+/// The shard an app instance is made for.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    index: usize,
+    handle: Handle,
+}
+
+impl Shard {
+    pub(super) fn new(index: usize, handle: Handle) -> Self {
+        Self { index, handle }
+    }
+
+    /// Which one, from 0.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// A handle of the server.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+/// A publish found a shard's inbox full. Shards before it in order may have
+/// got the message; publish again later, or drop it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a shard's inbox is full")]
+pub struct InboxFull;
+
+impl Handle {
+    pub(super) fn new(shards: usize) -> Self {
+        Self(Arc::new(Shared {
+            inboxes: (0..shards).map(|_| Inbox::new(shards)).collect(),
+            interest: Interest::new(),
+            metrics: Metrics::new(shards),
+            sockets: Arc::new(AtomicUsize::new(0)),
+            stop: AtomicU8::new(StopRequest::None as u8),
+            wakers: OnceLock::new(),
+        }))
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0
+    }
+
+    /// Asks for a graceful stop and returns at once.
+    pub fn stop(&self) {
+        self.request(StopRequest::Graceful);
+    }
+
+    /// Asks to cut all connections and stop.
+    pub fn stop_now(&self) {
+        self.request(StopRequest::Forced);
+    }
+
+    /// The counters of all shards.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.0.metrics.clone()
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.0.inboxes.len()
+    }
+
+    /// Publishes to all subscribers of a topic on all shards.
+    ///
+    /// # Errors
+    /// [`InboxFull`]; never blocks.
+    pub fn publish<'m>(
+        &self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+    ) -> Result<(), InboxFull> {
+        let message = message.into();
+        let shards = self.0.interest.shards(self.0.interest.hash(topic));
+        let interested = || (0..self.shards()).filter(|shard| shards & (1 << shard) != 0);
+        if interested().next().is_none() {
+            return Ok(());
+        }
+        let frame = Frame::from(encode_message(message.kind(), message.payload()));
+        let topic: Arc<str> = topic.into();
+        for shard in interested() {
+            let entry = InboxEntry::Publish {
+                topic: Arc::clone(&topic),
+                frame: frame.clone(),
+            };
+            self.0.inboxes[shard].push(entry).map_err(|_| InboxFull)?;
+            self.wake(shard);
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_wakers<W: Wake>(&self, wakers: &[W]) {
+        let boxed = |waker: &W| {
+            let waker = waker.clone();
+            Box::new(move || waker.wake()) as WakeShard
+        };
+        // Set once, by the start.
+        let _first = self.0.wakers.set(wakers.iter().map(boxed).collect());
+    }
+
+    fn request(&self, request: StopRequest) {
+        self.0.stop.fetch_max(request as u8, Ordering::SeqCst);
+        (0..self.shards()).for_each(|shard| self.wake(shard));
+    }
+
+    fn wake(&self, shard: usize) {
+        if let Some(wakers) = self.0.wakers.get() {
+            wakers[shard]();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn stop_request(&self) -> StopRequest {
+        match self.stop.load(Ordering::SeqCst) {
+            0 => StopRequest::None,
+            1 => StopRequest::Graceful,
+            _ => StopRequest::Forced,
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("shards", &self.shards())
+            .finish_non_exhaustive()
+    }
+}

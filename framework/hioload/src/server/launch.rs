@@ -1,0 +1,178 @@
+//! The shards' threads.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use hioload_platform::backend::{Selected, SelectedConfig};
+use hioload_platform::{Driver, Listener, Nanos, affinity};
+
+use super::handle::{Handle, Shard};
+use crate::app::App;
+use crate::config::{Config, Rules};
+use crate::error::{Error, Result};
+use crate::shard::{ContextParts, ShardCore, turn};
+
+type Waker = <Selected as Driver>::Waker;
+
+/// What a shard's thread is started with.
+struct Seat {
+    shard: Shard,
+    listeners: Vec<Listener>,
+    cpu: Option<usize>,
+    config: Config,
+    /// Its driver's waker goes out when the driver is open.
+    ready: SyncSender<(usize, Waker)>,
+    /// All wakers come in when every shard is ready; closed without them when
+    /// one failed.
+    go: Receiver<Arc<[Waker]>>,
+}
+
+/// Starts one thread per shard; returns when every driver is open.
+pub(super) fn start<A, F>(
+    handle: &Handle,
+    listeners: Vec<Vec<Listener>>,
+    cpus: &[usize],
+    config: &Config,
+    app: F,
+) -> Result<Vec<JoinHandle<Result<()>>>>
+where
+    A: App,
+    F: Fn(&Shard) -> A + Send + Sync + 'static,
+{
+    let shards = listeners.len();
+    let app = Arc::new(app);
+    let (ready, readies) = sync_channel(shards);
+    let mut threads = Vec::with_capacity(shards);
+    let mut gates = Vec::with_capacity(shards);
+    for (index, listeners) in listeners.into_iter().enumerate() {
+        let (gate, go) = sync_channel(1);
+        let seat = Seat {
+            shard: Shard::new(index, handle.clone()),
+            listeners,
+            cpu: (config.pin && shards <= cpus.len()).then(|| cpus[index]),
+            config: config.clone(),
+            ready: ready.clone(),
+            go,
+        };
+        let app = Arc::clone(&app);
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{index}"))
+            .spawn(move || seat.run(|shard| app(shard)))
+            .map_err(|source| Error::System {
+                call: "starting a shard's thread",
+                source,
+            })?;
+        threads.push(thread);
+        gates.push(gate);
+    }
+    drop(ready);
+    let mut wakers: Vec<(usize, Waker)> = readies.iter().take(shards).collect();
+    if wakers.len() < shards {
+        drop(gates);
+        join(threads)?;
+        return Err(Error::ShardPanicked {
+            shard: missing(&wakers, shards),
+        });
+    }
+    wakers.sort_unstable_by_key(|&(index, _)| index);
+    let wakers: Arc<[Waker]> = wakers.into_iter().map(|(_, waker)| waker).collect();
+    handle.set_wakers(&wakers);
+    for gate in gates {
+        // A shard that is gone already is found by whoever joins it.
+        let _gone = gate.send(Arc::clone(&wakers));
+    }
+    Ok(threads)
+}
+
+fn missing(ready: &[(usize, Waker)], shards: usize) -> usize {
+    (0..shards)
+        .find(|shard| !ready.iter().any(|(index, _)| index == shard))
+        .unwrap_or(0)
+}
+
+/// Waits for all shards; the first failure is the result.
+pub(super) fn join(threads: Vec<JoinHandle<Result<()>>>) -> Result<()> {
+    let mut result = Ok(());
+    for (shard, thread) in threads.into_iter().enumerate() {
+        let ended = thread.join().unwrap_or(Err(Error::ShardPanicked { shard }));
+        result = result.and(ended);
+    }
+    result
+}
+
+impl Seat {
+    /// The life of a shard's thread.
+    fn run<A: App>(self, app: impl FnOnce(&Shard) -> A) -> Result<()> {
+        let index = self.shard.index();
+        let handle = self.shard.handle();
+        let _guard = StopOthers(handle.clone());
+        if let Some(cpu) = self.cpu
+            && let Err(error) = affinity::pin(cpu)
+        {
+            tracing::warn!(shard = index, cpu, %error, "the shard is not pinned");
+        }
+        // After pinning, so that memory is first touched on the CPU's node.
+        let mut driver = Selected::open(driver_config(&self.config))?;
+        let now = driver.now();
+        let mut core = self.core(app, now)?;
+        let Self {
+            listeners,
+            ready,
+            go,
+            ..
+        } = self;
+        // Nobody listens when another shard failed; `go` is closed then too.
+        let _failed = ready.send((index, driver.waker()));
+        drop(ready);
+        let Ok(wakers) = go.recv() else { return Ok(()) };
+        let stop = || handle.shared().stop_request();
+        turn::run(&mut driver, &mut core, listeners, &wakers, stop)?;
+        Ok(())
+    }
+
+    fn core<A: App>(&self, app: impl FnOnce(&Shard) -> A, now: Nanos) -> Result<ShardCore<A>> {
+        let mask_seed = getrandom::u64().map_err(|error| Error::System {
+            call: "getrandom",
+            source: std::io::Error::other(error),
+        })?;
+        let handle = self.shard.handle();
+        let shared = handle.shared();
+        let parts = ContextParts {
+            shard: self.shard.index(),
+            now,
+            rules: Rules::from(&self.config),
+            mask_seed,
+            interest: shared.interest.clone(),
+            inboxes: Arc::clone(&shared.inboxes),
+            metrics: shared.metrics.clone(),
+        };
+        Ok(ShardCore::new(
+            app(&self.shard),
+            parts,
+            Arc::clone(&shared.sockets),
+        ))
+    }
+}
+
+/// A shard that ends, for whatever reason, stops the server: the rest would
+/// serve only some of the connections the kernel spreads over all listeners.
+struct StopOthers(Handle);
+
+impl Drop for StopOthers {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Sockets a shard's driver may hold beyond the connection limit: refusals
+/// being answered, listeners.
+const SPARE_SOCKETS: usize = 1024;
+
+fn driver_config(config: &Config) -> SelectedConfig {
+    let sockets = config.max_connections.saturating_add(SPARE_SOCKETS);
+    SelectedConfig {
+        max_sockets: u32::try_from(sockets).unwrap_or(u32::MAX),
+        ..SelectedConfig::default()
+    }
+}

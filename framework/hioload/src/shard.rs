@@ -1,0 +1,24 @@
+//! One shard: a thread that owns everything it touches.
+//!
+//! [`ShardCore`] is sans-IO: bytes, events and the time come in, commands for
+//! the driver come out. [`turn`] is the only code generic over the driver.
+
+mod accept;
+mod chain;
+mod context;
+mod core;
+mod drain;
+mod http;
+mod inbox;
+mod link;
+mod outbox;
+mod slab;
+#[cfg(test)]
+mod tests;
+pub(crate) mod turn;
+mod websocket;
+
+pub(crate) use context::{Context, ContextParts};
+pub(crate) use core::ShardCore;
+pub(crate) use inbox::{Inbox, InboxEntry};
+pub(crate) use link::Link;

@@ -1,0 +1,46 @@
+//! The byte stages of a connection: a transport, then what speaks over it.
+//!
+//! Received bytes go through the transport to the stage; what a stage sends
+//! goes through the transport to the outbox. This is the one place that knows
+//! both, so that a new transport changes nothing else.
+
+use std::net::SocketAddr;
+
+use hioload_protocol::Connection;
+
+/// What carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP as it is: received bytes are the stage's in place, shared frames
+    /// pass by reference.
+    Plain,
+}
+
+impl Transport {
+    /// The stage's bytes in what was received.
+    pub(crate) fn open(self, received: &mut [u8]) -> &mut [u8] {
+        match self {
+            Self::Plain => received,
+        }
+    }
+}
+
+/// What speaks over the transport.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// HTTP/1.1: before an upgrade, or plain requests.
+    Http(Box<HttpStage>),
+    /// A WebSocket, until both sides are done.
+    WebSocket(Connection),
+    /// Nothing more is understood: input is read and dropped until it ends, so
+    /// that what was sent last reaches the peer instead of a reset.
+    Draining,
+}
+
+/// An HTTP connection between two complete request heads.
+#[derive(Debug, Default)]
+pub(crate) struct HttpStage {
+    /// The part of a head that has arrived; bounded by `max_head`.
+    pub(crate) partial: Vec<u8>,
+    pub(crate) peer: Option<SocketAddr>,
+}

@@ -1,0 +1,151 @@
+//! What the connections of a shard share, whatever the app.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use hioload_platform::{Frame, Nanos, Token};
+use hioload_protocol::frame::encode_message;
+use hioload_protocol::{MaskKeys, MessagePool};
+
+use super::inbox::{Inbox, InboxEntry, Outgoing, Pushed};
+use super::outbox::OutboxPool;
+use crate::app::{Message, PublishOutcome};
+use crate::config::Rules;
+use crate::hub::{Interest, Publication, Topics};
+use crate::metrics::{BackpressureAction, Metrics, ShardMetrics};
+use crate::timer::Wheel;
+
+/// Publications of one callback: what an app may publish before the shard
+/// delivers. Beyond it a publish is refused.
+const LOCAL_PUBLICATIONS: usize = 1 << 16;
+
+/// Bytes waiting in all outboxes of a shard above which its publishers are
+/// paused. Subscribers that cannot keep up are dealt with one by one, by their
+/// own limit; this bounds what all of them hold together.
+const PENDING_HIGH: usize = 256 << 20;
+
+/// The shared part of a shard: pools, timers, topics, queues, counters.
+pub(crate) struct Context {
+    pub(crate) shard: usize,
+    pub(crate) now: Nanos,
+    pub(crate) rules: Rules,
+    pub(crate) outboxes: OutboxPool,
+    pub(crate) messages: MessagePool,
+    pub(crate) masks: MaskKeys,
+    pub(crate) wheel: Wheel<Token>,
+    pub(crate) topics: Topics,
+    pub(crate) outgoing: Outgoing,
+    /// Published on this shard, to be delivered to its subscribers.
+    pub(crate) local: VecDeque<Publication>,
+    /// Connections touched since the last flush, each once.
+    pub(crate) dirty: Vec<Token>,
+    /// Connections that may read again and hold unread bytes.
+    pub(crate) resumed: Vec<Token>,
+    /// Publishers paused until the congestion is over.
+    congested: Vec<Token>,
+    metrics: Metrics,
+}
+
+/// What makes a [`Context`].
+pub(crate) struct ContextParts {
+    pub(crate) shard: usize,
+    pub(crate) now: Nanos,
+    pub(crate) rules: Rules,
+    pub(crate) mask_seed: u64,
+    pub(crate) interest: Interest,
+    pub(crate) inboxes: Arc<[Inbox]>,
+    pub(crate) metrics: Metrics,
+}
+
+impl Context {
+    pub(crate) fn new(parts: ContextParts) -> Self {
+        Self {
+            shard: parts.shard,
+            now: parts.now,
+            rules: parts.rules,
+            outboxes: OutboxPool::default(),
+            messages: MessagePool::new(),
+            masks: MaskKeys::from_seed(parts.mask_seed),
+            wheel: Wheel::new(parts.now),
+            topics: Topics::new(parts.shard, parts.interest),
+            outgoing: Outgoing::new(parts.shard, parts.inboxes),
+            local: VecDeque::new(),
+            dirty: Vec::new(),
+            resumed: Vec::new(),
+            congested: Vec::new(),
+            metrics: parts.metrics,
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &ShardMetrics {
+        self.metrics.shard(self.shard)
+    }
+
+    /// Encodes `message` once and hands it to every shard with subscribers.
+    pub(crate) fn publish(
+        &mut self,
+        topic: &str,
+        message: Message<'_>,
+        publisher: Token,
+    ) -> PublishOutcome {
+        let known = self.topics.name(topic);
+        let here = known.is_some();
+        let (topic, hash) =
+            known.unwrap_or_else(|| (topic.into(), self.topics.interest().hash(topic)));
+        let remote = self.topics.interest().shards(hash) & !(1 << self.shard);
+        self.metrics().publishes.add(1);
+        if !here && remote == 0 {
+            return PublishOutcome::Published;
+        }
+        if self.local.len() >= LOCAL_PUBLICATIONS {
+            self.metrics().backpressure(BackpressureAction::Refused);
+            return PublishOutcome::Full;
+        }
+        let frame = Frame::from(encode_message(message.kind(), message.payload()));
+        let mut congested = here && self.outboxes.pending() > PENDING_HIGH;
+        if remote != 0 {
+            let topic = Arc::clone(&topic);
+            let entry = InboxEntry::Publish {
+                topic,
+                frame: frame.clone(),
+            };
+            match self.outgoing.push(remote, &entry) {
+                Pushed::Accepted => {}
+                Pushed::Congested => congested = true,
+                Pushed::Full => {
+                    self.metrics().backpressure(BackpressureAction::Refused);
+                    return PublishOutcome::Full;
+                }
+            }
+        }
+        if here {
+            self.local.push_back(Publication {
+                topic,
+                frame,
+                except: Some(publisher),
+            });
+        }
+        if congested {
+            PublishOutcome::Congested
+        } else {
+            PublishOutcome::Published
+        }
+    }
+
+    /// `publisher` was paused for congestion; it is resumed by
+    /// [`relieve`](Self::relieve).
+    pub(crate) fn wait_for_relief(&mut self, publisher: Token) {
+        self.congested.push(publisher);
+    }
+
+    /// Retries what other shards had no room for. Returns the publishers to
+    /// resume once the congestion is over.
+    pub(crate) fn relieve(&mut self) -> Vec<Token> {
+        let flowing = self.outgoing.retry();
+        if flowing && self.outboxes.pending() <= PENDING_HIGH / 2 {
+            std::mem::take(&mut self.congested)
+        } else {
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The shard without I/O: what happens to connections, and in which order.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hioload_platform::{Nanos, RecvEnd, Token};
+use hioload_protocol::{CloseCode, KeepaliveAction};
+
+use super::chain::Stage;
+use super::context::{Context, ContextParts};
+use super::drain::Stopping;
+use super::link::{Flags, Link};
+use super::slab::{Entry, Slab};
+use crate::app::{App, Close, Conn};
+use crate::hub::Publication;
+
+use super::inbox::InboxEntry;
+
+/// Inbox entries taken per turn, so that publishes from other shards cannot
+/// starve this shard's own connections; a rest makes the next turn start at
+/// once.
+const INBOX_PER_TURN: usize = 1024;
+
+/// The connections, topics and timers of one shard, and its app. The driver's
+/// events come in through the methods; afterwards [`next_touched`]
+/// (Self::next_touched) says which connections have something for the driver.
+pub(crate) struct ShardCore<A: App> {
+    pub(super) app: A,
+    pub(super) slab: Slab<A::State>,
+    pub(super) cx: Context,
+    pub(super) stopping: Stopping,
+    /// Accepted sockets of all shards, against `max_connections`.
+    pub(super) sockets: Arc<AtomicUsize>,
+}
+
+impl<A: App> ShardCore<A> {
+    pub(crate) fn new(app: A, parts: ContextParts, sockets: Arc<AtomicUsize>) -> Self {
+        Self {
+            app,
+            slab: Slab::new(),
+            cx: Context::new(parts),
+            stopping: Stopping::default(),
+            sockets,
+        }
+    }
+
+    /// A turn begins at `now`.
+    pub(crate) fn begin(&mut self, now: Nanos) {
+        self.cx.now = now;
+        self.cx.metrics().turns.add(1);
+    }
+
+    /// Bytes arrived.
+    pub(crate) fn received(&mut self, token: Token, bytes: &mut [u8]) {
+        let Some(entry) = self.slab.get(token) else {
+            return;
+        };
+        self.cx.metrics().bytes_received.add(bytes.len() as u64);
+        entry.link.keepalive.heard(self.cx.now);
+        let bytes = entry.link.transport().open(bytes);
+        if entry.link.is_paused() {
+            entry.link.hold(bytes);
+            return;
+        }
+        self.ingest(token, bytes);
+    }
+
+    /// Gives bytes to the connection's stage, and to the next one when that
+    /// changes.
+    pub(super) fn ingest(&mut self, token: Token, bytes: &mut [u8]) {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(entry) = self.slab.get(token) else {
+                return;
+            };
+            let rest = &mut bytes[at..];
+            if entry.link.is_paused() {
+                entry.link.hold(rest);
+                return;
+            }
+            at += match entry.link.stage {
+                Stage::Http(_) => self.http_bytes(token, rest),
+                Stage::WebSocket(_) => self.websocket_bytes(token, rest),
+                Stage::Draining => return,
+            };
+        }
+    }
+
+    /// The peer sends nothing more, or the connection is lost.
+    pub(crate) fn receive_ended(&mut self, token: Token, end: &RecvEnd) {
+        let Some(entry) = self.slab.get(token) else {
+            return;
+        };
+        entry.link.set(Flags::EOF);
+        match end {
+            // What the peer sent before it ended comes first.
+            RecvEnd::Eof if entry.link.holds_bytes() => {}
+            RecvEnd::Eof => self.end_of_stream(token),
+            RecvEnd::Failed(_) => self.lost(token),
+        }
+    }
+
+    fn end_of_stream(&mut self, token: Token) {
+        self.ended(token, None);
+        self.with(token, |link, cx| link.finish(cx));
+    }
+
+    /// The kernel took what was sent, or will take nothing more.
+    pub(crate) fn sent(&mut self, token: Token, outcome: &std::io::Result<usize>) {
+        let Some(Entry { link, state }) = self.slab.get(token) else {
+            return;
+        };
+        let Ok(bytes) = *outcome else {
+            return self.lost(token);
+        };
+        self.cx.metrics().bytes_sent.add(bytes as u64);
+        link.outbox.sent(bytes, &mut self.cx.outboxes);
+        link.touch(&mut self.cx);
+        if link.is_paused() {
+            // A peer that is not read from cannot be heard; that it takes
+            // bytes shows it alive.
+            link.keepalive.heard(self.cx.now);
+        }
+        if link.is(Flags::HIGH) && link.pending() <= self.cx.rules.backpressure_limit / 4 {
+            link.unset(Flags::HIGH);
+            link.resume(Flags::PAUSED_BACKPRESSURE, &mut self.cx);
+            if link.is(Flags::APP_OPEN) && !link.is(Flags::CLOSING) {
+                self.app.drain(
+                    &mut Conn {
+                        link,
+                        cx: &mut self.cx,
+                    },
+                    state,
+                );
+                self.deliver();
+            }
+        }
+    }
+
+    /// The driver is done with a connection.
+    pub(crate) fn closed(&mut self, token: Token) {
+        self.ended(token, None);
+        let Some(mut entry) = self.slab.remove(token) else {
+            return;
+        };
+        entry.link.disarm(&mut self.cx);
+        entry.link.outbox.clear(&mut self.cx.outboxes);
+        self.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.cx.metrics().sockets.sub(1);
+    }
+
+    /// Fires what is due.
+    pub(crate) fn fire_timers(&mut self) {
+        while let Some((_, token)) = self.cx.wheel.pop(self.cx.now) {
+            self.fire(token);
+        }
+        self.enforce_drain_deadline();
+    }
+
+    fn fire(&mut self, token: Token) {
+        let Some(entry) = self.slab.get(token) else {
+            return;
+        };
+        let link = &mut entry.link;
+        if link.is(Flags::DEADLINE) {
+            return self.lost(token);
+        }
+        if link.is(Flags::PAUSED_CONGESTED) {
+            // Not read from, through no fault of the peer.
+            link.keepalive.heard(self.cx.now);
+        }
+        if matches!(link.stage, Stage::Http(_)) {
+            return self.http_timeout(token);
+        }
+        match link.keepalive.poll(self.cx.now, &self.cx.rules.keepalive) {
+            KeepaliveAction::Wait(deadline) => link.arm(deadline, &mut self.cx),
+            KeepaliveAction::Ping(deadline) => {
+                link.ping(&mut self.cx);
+                link.arm(deadline, &mut self.cx);
+            }
+            KeepaliveAction::IdleTimeout => {
+                link.close(CloseCode::GOING_AWAY, "idle for too long", &mut self.cx);
+            }
+            KeepaliveAction::PongTimeout => self.lost(token),
+            KeepaliveAction::Disabled => {}
+        }
+    }
+
+    /// Takes what other shards have sent, resumes who may read again, and
+    /// hands on what did not fit before.
+    pub(crate) fn exchange(&mut self) {
+        for _ in 0..INBOX_PER_TURN {
+            let Some(entry) = self.cx.outgoing.inbox().pop() else {
+                break;
+            };
+            match entry {
+                InboxEntry::Publish { topic, frame } => {
+                    self.fan_out(&Publication {
+                        topic,
+                        frame,
+                        except: None,
+                    });
+                }
+            }
+        }
+        self.cx.outgoing.wake_starving();
+        for token in self.cx.relieve() {
+            self.with(token, |link, cx| link.resume(Flags::PAUSED_CONGESTED, cx));
+        }
+        for token in std::mem::take(&mut self.cx.resumed) {
+            let Some(entry) = self.slab.get(token) else {
+                continue;
+            };
+            if let Some(mut held) = entry.link.take_held() {
+                self.ingest(token, &mut held);
+            }
+            if self
+                .slab
+                .get(token)
+                .is_some_and(|entry| entry.link.owes_eof())
+            {
+                self.end_of_stream(token);
+            }
+        }
+        self.cx
+            .metrics()
+            .send_bytes_pending
+            .set(self.cx.outboxes.pending() as u64);
+    }
+
+    /// The shards that got something this turn.
+    pub(crate) fn take_wakes(&mut self) -> impl Iterator<Item = usize> + use<A> {
+        self.cx.outgoing.take_wakes()
+    }
+
+    /// When the next turn must start: `Some(now)` or earlier means at once.
+    pub(crate) fn next_deadline(&self) -> Option<Nanos> {
+        if !self.cx.outgoing.inbox().is_empty() || !self.cx.resumed.is_empty() {
+            return Some(self.cx.now);
+        }
+        [self.cx.wheel.next_deadline(), self.stopping.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A connection with something for the driver; each once.
+    pub(crate) fn next_touched(&mut self) -> Option<Token> {
+        self.cx.dirty.pop()
+    }
+
+    pub(crate) fn link(&mut self, token: Token) -> Option<&mut Link> {
+        self.slab.get(token).map(|entry| &mut entry.link)
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.cx
+    }
+
+    /// Delivers what callbacks published to this shard's subscribers.
+    pub(super) fn deliver(&mut self) {
+        while let Some(publication) = self.cx.local.pop_front() {
+            self.fan_out(&publication);
+        }
+    }
+
+    fn fan_out(&mut self, publication: &Publication) {
+        let Some(topic) = self.cx.topics.find(&publication.topic) else {
+            return;
+        };
+        let subscribers = self.cx.topics.take(topic);
+        for subscriber in &subscribers {
+            if publication.except != Some(subscriber.token)
+                && let Some(entry) = self.slab.get(subscriber.token)
+            {
+                entry.link.send_frame(&publication.frame, &mut self.cx);
+            }
+        }
+        self.cx.topics.put_back(topic, subscribers);
+    }
+
+    /// The WebSocket ended: with what the peer said, or with our own code. The
+    /// app hears of it once.
+    pub(super) fn ended(&mut self, token: Token, heard: Option<Close<'_>>) {
+        let Some(Entry { link, state }) = self.slab.get(token) else {
+            return;
+        };
+        if !link.is(Flags::APP_OPEN) {
+            return;
+        }
+        link.unset(Flags::APP_OPEN);
+        self.cx.topics.leave_all(token);
+        let ours = Close {
+            code: link.close_code(),
+            reason: "",
+            clean: false,
+        };
+        let close = heard.unwrap_or(ours);
+        self.cx.metrics().connections.sub(1);
+        self.cx.metrics().closed(close.code);
+        link.set(Flags::CLOSING);
+        self.app.close(
+            &mut Conn {
+                link,
+                cx: &mut self.cx,
+            },
+            state,
+            &close,
+        );
+        self.deliver();
+    }
+
+    /// The connection is beyond repair: ends it without a handshake.
+    pub(super) fn lost(&mut self, token: Token) {
+        self.ended(token, None);
+        self.with(token, |link, cx| link.abort(cx));
+    }
+
+    pub(super) fn with(&mut self, token: Token, act: impl FnOnce(&mut Link, &mut Context)) {
+        if let Some(entry) = self.slab.get(token) {
+            act(&mut entry.link, &mut self.cx);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The HTTP stage: request heads, upgrades, plain answers.
+
+use hioload_platform::Token;
+use hioload_protocol::handshake::{self, Parsed, Refusal};
+
+use super::chain::{HttpStage, Stage};
+use super::core::ShardCore;
+use super::link::Flags;
+use super::slab::Entry;
+use crate::app::App;
+use crate::app::upgrade::{Decision, Terms};
+use crate::http::Request;
+
+/// What a complete head led to.
+enum Next<S> {
+    /// A WebSocket, after this response.
+    WebSocket {
+        response: Vec<u8>,
+        state: S,
+        terms: Terms,
+    },
+    /// A plain response, and whether another request may follow.
+    Plain {
+        response: Vec<u8>,
+        keep_alive: bool,
+    },
+    Refused(Refusal),
+}
+
+impl<A: App> ShardCore<A> {
+    /// Consumes up to one request head; returns how many bytes.
+    pub(super) fn http_bytes(&mut self, token: Token, bytes: &[u8]) -> usize {
+        let Some(Entry { link, .. }) = self.slab.get(token) else {
+            return bytes.len();
+        };
+        let Stage::Http(http) = &mut link.stage else {
+            return 0;
+        };
+        let HttpStage { mut partial, peer } = std::mem::take(&mut **http);
+        let before = partial.len();
+        // One byte more than the limit is enough to refuse it.
+        let room = (self.cx.rules.head.max_bytes + 1)
+            .saturating_sub(before)
+            .min(bytes.len());
+        let head = if before == 0 {
+            bytes
+        } else {
+            partial.extend_from_slice(&bytes[..room]);
+            &partial
+        };
+        let (consumed, next) = match handshake::parse_request(head, &self.cx.rules.head) {
+            Err(refusal) => (bytes.len(), Next::Refused(refusal)),
+            Ok(Parsed::Partial) => {
+                if before == 0 {
+                    partial.extend_from_slice(bytes);
+                }
+                **http = HttpStage { partial, peer };
+                return bytes.len();
+            }
+            Ok(Parsed::Complete { head_len, value }) => {
+                **http = HttpStage {
+                    partial: Vec::new(),
+                    peer,
+                };
+                (
+                    head_len.saturating_sub(before),
+                    self.answer(&Request::new(&value, peer), &value),
+                )
+            }
+        };
+        self.apply(token, next);
+        consumed
+    }
+
+    /// Decides on a complete head.
+    fn answer(&mut self, request: &Request<'_>, head: &handshake::Request<'_>) -> Next<A::State> {
+        if self.stopping.is_stopping() {
+            return Next::Refused(Refusal::Unavailable);
+        }
+        if head.has_body() {
+            return Next::Refused(Refusal::PayloadTooLarge);
+        }
+        if head.wants_upgrade() {
+            return self.upgrade(request, head);
+        }
+        if !matches!(head.method(), "GET" | "HEAD") {
+            return Next::Refused(Refusal::MethodNotAllowed { allow: "GET, HEAD" });
+        }
+        let keep_alive = head.keep_alive();
+        let mut response = Vec::new();
+        let answer = self.app.http(request);
+        answer.write(head.method() == "HEAD", keep_alive, &mut response);
+        Next::Plain {
+            response,
+            keep_alive,
+        }
+    }
+
+    fn upgrade(&mut self, request: &Request<'_>, head: &handshake::Request<'_>) -> Next<A::State> {
+        let accepted = match handshake::accept(head) {
+            Ok(accepted) => accepted,
+            Err(refusal) => return Next::Refused(refusal),
+        };
+        let mut state = A::State::default();
+        let terms = match self.app.upgrade(request, &mut state).0 {
+            Decision::Accept(terms) => terms,
+            Decision::Refuse(refusal) => return Next::Refused(refusal),
+        };
+        let extra: Vec<(&str, &str)> = terms
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let mut response = Vec::new();
+        let written =
+            handshake::write_accept(&mut response, &accepted, terms.protocol.as_deref(), &extra);
+        match written {
+            Ok(()) => Next::WebSocket {
+                response,
+                state,
+                terms,
+            },
+            Err(error) => {
+                tracing::error!(%error, path = request.path(), "the app's upgrade response is invalid");
+                Next::Refused(Refusal::Internal)
+            }
+        }
+    }
+
+    fn apply(&mut self, token: Token, next: Next<A::State>) {
+        match next {
+            Next::Refused(refusal) => self.refuse(token, &refusal),
+            Next::Plain {
+                response,
+                keep_alive,
+            } => {
+                self.cx.metrics().http_requests.add(1);
+                let deadline = self.cx.now.saturating_add(self.cx.rules.handshake_timeout);
+                self.with(token, |link, cx| {
+                    link.outbox.append(&response, &mut cx.outboxes);
+                    link.touch(cx);
+                    if keep_alive {
+                        link.arm(deadline, cx);
+                        link.note_pending(cx);
+                    } else {
+                        link.finish(cx);
+                    }
+                });
+            }
+            Next::WebSocket {
+                response,
+                state,
+                terms,
+            } => {
+                let policy = terms.backpressure.unwrap_or(self.cx.rules.backpressure);
+                self.with(token, |link, cx| {
+                    link.outbox.append(&response, &mut cx.outboxes);
+                    link.touch(cx);
+                    link.set_backpressure(policy);
+                });
+                self.open_websocket(token, state);
+            }
+        }
+    }
+
+    /// Answers with a refusal and ends the connection.
+    pub(super) fn refuse(&mut self, token: Token, refusal: &Refusal) {
+        self.cx.metrics().refused(refusal);
+        let mut response = Vec::new();
+        refusal.write(&mut response);
+        self.with(token, |link, cx| {
+            link.outbox.append(&response, &mut cx.outboxes);
+            link.finish(cx);
+        });
+    }
+
+    /// No complete head in time: a started one is told so, silence is not.
+    pub(super) fn http_timeout(&mut self, token: Token) {
+        let Some(Entry { link, .. }) = self.slab.get(token) else {
+            return;
+        };
+        let started = matches!(&link.stage, Stage::Http(http) if !http.partial.is_empty());
+        if started {
+            self.refuse(token, &Refusal::Timeout);
+        } else if link.outbox.is_empty() || link.is(Flags::EOF) {
+            self.lost(token);
+        } else {
+            self.with(token, |link, cx| link.finish(cx));
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! One connection, without the app's state.
+
+use hioload_platform::{Frame, Nanos, Token};
+use hioload_protocol::{CloseCode, Keepalive};
+
+use super::chain::{HttpStage, Stage, Transport};
+use super::context::Context;
+use super::outbox::Outbox;
+use crate::app::{Message, SendOutcome};
+use crate::config::Backpressure;
+use crate::metrics::BackpressureAction;
+use crate::timer::TimerId;
+
+/// A connection as its shard sees it: the stages, what waits to be sent, one
+/// timer, and what the driver is to do for it at the next flush.
+#[derive(Debug)]
+pub(crate) struct Link {
+    token: Token,
+    flags: Flags,
+    /// The code of our Close frame; 1006 until there is one.
+    close_code: CloseCode,
+    backpressure: Backpressure,
+    transport: Transport,
+    pub(super) stage: Stage,
+    pub(super) outbox: Outbox,
+    pub(super) keepalive: Keepalive,
+    timer: Option<TimerId>,
+    /// Received while reading was paused. The driver's stream stops within a
+    /// turn, so its receive pool bounds this.
+    held: Option<Box<Vec<u8>>>,
+}
+
+// An idle connection costs this and the app's state. Growth is a decision.
+const _: () = assert!(size_of::<Link>() <= 184);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags(u16);
+
+impl Flags {
+    /// In the list of touched connections.
+    const DIRTY: Self = Self(1);
+    /// The driver's receive stream runs.
+    const RECEIVING: Self = Self(1 << 1);
+    /// Reading is paused: the peer does not take what it is sent.
+    pub(super) const PAUSED_BACKPRESSURE: Self = Self(1 << 2);
+    /// Reading is paused: what it publishes cannot be delivered yet.
+    pub(super) const PAUSED_CONGESTED: Self = Self(1 << 3);
+    const PAUSED: Self = Self(Self::PAUSED_BACKPRESSURE.0 | Self::PAUSED_CONGESTED.0);
+    /// More than half of the backpressure limit waits to be sent.
+    pub(super) const HIGH: Self = Self(1 << 4);
+    /// The end is decided: nothing new is sent.
+    pub(super) const CLOSING: Self = Self(1 << 5);
+    /// The timer is the deadline of the end.
+    pub(super) const DEADLINE: Self = Self(1 << 12);
+    /// When the outbox is empty, end our sending direction.
+    const FINISH: Self = Self(1 << 6);
+    /// Our sending direction has ended.
+    const SHUT: Self = Self(1 << 7);
+    /// The peer's sending direction has ended.
+    pub(super) const EOF: Self = Self(1 << 8);
+    /// Close now, whatever is pending.
+    const ABORT: Self = Self(1 << 9);
+    /// The driver was told to close.
+    const CLOSED: Self = Self(1 << 10);
+    /// The app's `open` was called, its `close` not yet.
+    pub(super) const APP_OPEN: Self = Self(1 << 11);
+
+    fn any(self, flags: Self) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    fn set(&mut self, flags: Self) {
+        self.0 |= flags.0;
+    }
+
+    fn clear(&mut self, flags: Self) {
+        self.0 &= !flags.0;
+    }
+}
+
+/// What the driver is to do for a connection, beside sending its outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// Start (or resume) or pause the receive stream.
+    pub(crate) receive: Option<bool>,
+    pub(crate) shutdown: bool,
+    pub(crate) close: bool,
+}
+
+impl Link {
+    pub(super) fn new(token: Token, stage: HttpStage, now: Nanos) -> Self {
+        Self {
+            token,
+            flags: Flags::default(),
+            close_code: CloseCode::ABNORMAL,
+            // A client that does not take its HTTP responses is not read from.
+            backpressure: Backpressure::PauseReading,
+            transport: Transport::Plain,
+            stage: Stage::Http(Box::new(stage)),
+            outbox: Outbox::default(),
+            keepalive: Keepalive::new(now),
+            timer: None,
+            held: None,
+        }
+    }
+
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
+    pub(crate) fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    pub(super) fn close_code(&self) -> CloseCode {
+        self.close_code
+    }
+
+    pub(super) fn is(&self, flags: Flags) -> bool {
+        self.flags.any(flags)
+    }
+
+    pub(super) fn set(&mut self, flags: Flags) {
+        self.flags.set(flags);
+    }
+
+    pub(super) fn unset(&mut self, flags: Flags) {
+        self.flags.clear(flags);
+    }
+
+    pub(super) fn set_backpressure(&mut self, policy: Backpressure) {
+        self.backpressure = policy;
+    }
+
+    /// Bytes queued or with the kernel.
+    pub(crate) fn pending(&self) -> usize {
+        self.outbox.pending()
+    }
+
+    /// Notes that the driver has something to do for this connection.
+    pub(super) fn touch(&mut self, cx: &mut Context) {
+        if !self.is(Flags::DIRTY) {
+            self.set(Flags::DIRTY);
+            cx.dirty.push(self.token);
+        }
+    }
+
+    /// Queues a message.
+    pub(crate) fn send(&mut self, message: Message<'_>, cx: &mut Context) -> SendOutcome {
+        if !self.admits(cx) {
+            return SendOutcome::Dropped;
+        }
+        let Stage::WebSocket(websocket) = &mut self.stage else {
+            return SendOutcome::Dropped;
+        };
+        let mut out = self.outbox.writer(&mut cx.outboxes);
+        let sent = websocket.send(message.kind(), message.payload(), &mut cx.masks, &mut out);
+        if sent.is_err() {
+            return SendOutcome::Dropped;
+        }
+        self.queued(cx)
+    }
+
+    /// Queues a frame encoded for many.
+    pub(crate) fn send_frame(&mut self, frame: &Frame, cx: &mut Context) -> SendOutcome {
+        if !self.admits(cx) {
+            return SendOutcome::Dropped;
+        }
+        self.outbox.append_frame(frame, &mut cx.outboxes);
+        self.queued(cx)
+    }
+
+    /// Whether one more message may be queued; applies the policy if not.
+    fn admits(&mut self, cx: &mut Context) -> bool {
+        let open = matches!(&self.stage, Stage::WebSocket(websocket) if websocket.is_open());
+        if !open || self.is(Flags::CLOSING) {
+            return false;
+        }
+        if self.pending() <= cx.rules.backpressure_limit {
+            return true;
+        }
+        match self.backpressure {
+            Backpressure::Drop => cx.metrics().backpressure(BackpressureAction::Dropped),
+            Backpressure::Close(code) => self.overflow(code, cx),
+            Backpressure::PauseReading => self.overflow(CloseCode::TRY_AGAIN, cx),
+        }
+        false
+    }
+
+    fn overflow(&mut self, code: CloseCode, cx: &mut Context) {
+        cx.metrics().backpressure(BackpressureAction::Closed);
+        self.close(code, "reads too slowly", cx);
+    }
+
+    fn queued(&mut self, cx: &mut Context) -> SendOutcome {
+        cx.metrics().messages_sent.add(1);
+        self.touch(cx);
+        if self.note_pending(cx) {
+            SendOutcome::AboveHighMark
+        } else {
+            SendOutcome::Queued
+        }
+    }
+
+    /// After anything was queued: notes the high mark and pauses reading if
+    /// that is the policy. Returns whether the outbox is above the mark.
+    pub(super) fn note_pending(&mut self, cx: &mut Context) -> bool {
+        if self.pending() <= cx.rules.backpressure_limit / 2 {
+            return false;
+        }
+        self.set(Flags::HIGH);
+        if self.backpressure == Backpressure::PauseReading
+            && !self.is(Flags::PAUSED_BACKPRESSURE)
+            && !self.is(Flags::CLOSING)
+        {
+            cx.metrics().backpressure(BackpressureAction::Paused);
+            self.pause(Flags::PAUSED_BACKPRESSURE, cx);
+        }
+        true
+    }
+
+    /// An automatic answer (a pong) was queued: a peer that floods pings and
+    /// does not read must not fill the outbox, whatever the policy.
+    pub(super) fn answered(&mut self, cx: &mut Context) {
+        self.touch(cx);
+        self.note_pending(cx);
+        if self.pending() > 2 * cx.rules.backpressure_limit {
+            self.overflow(CloseCode::POLICY, cx);
+        }
+    }
+
+    /// Starts the close handshake; a second call does nothing. What is queued
+    /// still leaves, then the Close frame; after `close_timeout` the connection
+    /// ends whatever the peer does.
+    pub(crate) fn close(&mut self, code: CloseCode, reason: &str, cx: &mut Context) {
+        let Stage::WebSocket(websocket) = &mut self.stage else {
+            return;
+        };
+        let mut out = self.outbox.writer(&mut cx.outboxes);
+        if websocket.close(code, reason, &mut cx.masks, &mut out) {
+            self.close_code = code;
+            self.begin_closing(cx);
+        }
+    }
+
+    /// The end is decided: reads on to see the peer's answer, and starts the
+    /// deadline.
+    pub(super) fn begin_closing(&mut self, cx: &mut Context) {
+        self.set(Flags::CLOSING);
+        if !self.is(Flags::DEADLINE) {
+            self.set(Flags::DEADLINE);
+            self.arm(cx.now.saturating_add(cx.rules.close_timeout), cx);
+        }
+        self.resume(Flags::PAUSED, cx);
+        self.touch(cx);
+    }
+
+    /// Nothing more will be sent: end the sending direction when the outbox is
+    /// empty, drop what still arrives, close when the peer ends too.
+    pub(super) fn finish(&mut self, cx: &mut Context) {
+        self.stage = Stage::Draining;
+        self.set(Flags::FINISH);
+        self.begin_closing(cx);
+    }
+
+    /// Ends the connection now, without a close handshake.
+    pub(crate) fn abort(&mut self, cx: &mut Context) {
+        self.set(Flags::ABORT);
+        self.set(Flags::CLOSING);
+        self.touch(cx);
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.is(Flags::PAUSED)
+    }
+
+    pub(super) fn pause(&mut self, why: Flags, cx: &mut Context) {
+        self.set(why);
+        self.touch(cx);
+    }
+
+    /// Pauses a publisher until the congestion is over.
+    pub(crate) fn pause_congested(&mut self, cx: &mut Context) {
+        if !self.is(Flags::PAUSED_CONGESTED) && !self.is(Flags::CLOSING) {
+            cx.wait_for_relief(self.token);
+            self.pause(Flags::PAUSED_CONGESTED, cx);
+        }
+    }
+
+    pub(super) fn resume(&mut self, why: Flags, cx: &mut Context) {
+        let was_paused = self.is_paused();
+        self.unset(why);
+        if was_paused && !self.is_paused() {
+            self.touch(cx);
+            if self.held.is_some() || self.is(Flags::EOF) {
+                cx.resumed.push(self.token);
+            }
+        }
+    }
+
+    /// Keeps bytes for when reading resumes.
+    pub(super) fn hold(&mut self, bytes: &[u8]) {
+        self.held.get_or_insert_default().extend_from_slice(bytes);
+    }
+
+    pub(super) fn holds_bytes(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether the peer has ended and what it had sent is not dealt with yet.
+    pub(super) fn owes_eof(&self) -> bool {
+        self.is(Flags::EOF) && !self.is_paused() && !self.is(Flags::FINISH)
+    }
+
+    pub(super) fn take_held(&mut self) -> Option<Box<Vec<u8>>> {
+        self.held.take()
+    }
+
+    /// Sets the one timer.
+    pub(super) fn arm(&mut self, deadline: Nanos, cx: &mut Context) {
+        match self.timer {
+            Some(timer) if cx.wheel.rearm(timer, deadline) => {}
+            _ => self.timer = Some(cx.wheel.insert(deadline, self.token)),
+        }
+    }
+
+    pub(super) fn disarm(&mut self, cx: &mut Context) {
+        if let Some(timer) = self.timer.take() {
+            cx.wheel.cancel(timer);
+        }
+    }
+
+    /// What the driver is to do now; noted as done.
+    pub(crate) fn orders(&mut self) -> Orders {
+        self.unset(Flags::DIRTY);
+        let mut orders = Orders::default();
+        if self.is(Flags::CLOSED) {
+            return orders;
+        }
+        let flushed = self.outbox.is_empty();
+        let finished = self.is(Flags::FINISH) && flushed;
+        if self.is(Flags::ABORT) || (finished && self.is(Flags::EOF)) {
+            self.set(Flags::CLOSED);
+            orders.close = true;
+            return orders;
+        }
+        if finished && !self.is(Flags::SHUT) {
+            self.set(Flags::SHUT);
+            orders.shutdown = true;
+        }
+        let wanted = !self.is_paused() && !self.is(Flags::EOF);
+        if wanted != self.is(Flags::RECEIVING) && !self.is(Flags::EOF) {
+            orders.receive = Some(wanted);
+            if wanted {
+                self.set(Flags::RECEIVING)
+            } else {
+                self.unset(Flags::RECEIVING)
+            }
+        }
+        orders
+    }
+
+    /// Whether the driver may be given the outbox.
+    pub(crate) fn may_send(&self) -> bool {
+        !self.is(Flags::CLOSED)
+    }
+}

@@ -1,0 +1,214 @@
+//! What waits to be sent to one connection.
+
+use std::collections::VecDeque;
+
+use hioload_platform::{ChunkPool, Frame, Segment};
+use hioload_protocol::{Output, mask};
+
+/// Frames up to this many bytes are copied into the connection's chunk, so
+/// that many small ones leave as one segment; larger ones go by reference.
+/// A copy of this size costs less than one more segment of a vectored send.
+const COPY_LIMIT: usize = 1 << 10;
+
+/// The largest chunk: bytes beyond it go into further chunks, so that one
+/// send, and what its completion tells about the peer's progress, stays small.
+const CHUNK_LIMIT: usize = 64 << 10;
+
+/// Empty queues kept for the next connections that send.
+const SPARE_QUEUES: usize = 1024;
+
+/// A connection's queue of segments; nothing is allocated while it is idle.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: Option<Box<VecDeque<Segment>>>,
+    /// Bytes queued and bytes with the driver.
+    pending: usize,
+}
+
+/// What all outboxes of a shard share.
+#[derive(Debug, Default)]
+pub(crate) struct OutboxPool {
+    chunks: ChunkPool,
+    #[expect(clippy::vec_box, reason = "the boxes themselves move between outboxes")]
+    queues: Vec<Box<VecDeque<Segment>>>,
+    /// Bytes pending in all outboxes.
+    pending: usize,
+}
+
+impl OutboxPool {
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+}
+
+impl Outbox {
+    /// Bytes queued and bytes the driver has not reported as sent.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending == 0
+    }
+
+    /// The segments the driver has not taken, if there are any.
+    pub(crate) fn queue(&mut self) -> Option<&mut VecDeque<Segment>> {
+        self.queue.as_deref_mut().filter(|queue| !queue.is_empty())
+    }
+
+    /// Appends bytes, copied into chunks.
+    pub(crate) fn append(&mut self, mut bytes: &[u8], pool: &mut OutboxPool) {
+        self.count(bytes.len(), pool);
+        let queue = self
+            .queue
+            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
+        let mut last_size = 0;
+        if let Some(Segment::Chunk(chunk)) = queue.back_mut() {
+            last_size = chunk.bytes().len();
+            let taken = chunk.append(bytes);
+            bytes = &bytes[taken..];
+        }
+        while !bytes.is_empty() {
+            // A burst doubles: many small frames of one turn need few chunks.
+            let room = bytes.len().max(2 * last_size).min(CHUNK_LIMIT);
+            let mut chunk = pool.chunks.take(room);
+            let taken = chunk.append(bytes);
+            last_size = taken;
+            bytes = &bytes[taken..];
+            queue.push_back(Segment::Chunk(chunk));
+        }
+    }
+
+    /// Appends an encoded frame: a small one by copy, a large one by reference.
+    pub(crate) fn append_frame(&mut self, frame: &Frame, pool: &mut OutboxPool) {
+        if frame.bytes().len() <= COPY_LIMIT {
+            return self.append(frame.bytes(), pool);
+        }
+        self.count(frame.bytes().len(), pool);
+        let queue = self
+            .queue
+            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
+        queue.push_back(Segment::Frame(frame.clone()));
+    }
+
+    /// The driver sent `bytes`; an empty queue goes back to the pool.
+    pub(crate) fn sent(&mut self, bytes: usize, pool: &mut OutboxPool) {
+        debug_assert!(bytes <= self.pending, "sent more than was queued");
+        self.pending -= bytes;
+        pool.pending -= bytes;
+        if self.queue.as_ref().is_some_and(|queue| queue.is_empty())
+            && let Some(queue) = self.queue.take()
+            && pool.queues.len() < SPARE_QUEUES
+        {
+            pool.queues.push(queue);
+        }
+    }
+
+    /// Drops what the driver has not taken; returns how many bytes.
+    pub(crate) fn discard_queued(&mut self, pool: &mut OutboxPool) -> usize {
+        let Some(mut queue) = self.queue.take() else {
+            return 0;
+        };
+        let bytes = queue.iter().map(|segment| segment.bytes().len()).sum();
+        queue.clear();
+        self.queue = Some(queue);
+        self.sent(bytes, pool);
+        bytes
+    }
+
+    /// The connection is gone: nothing is pending any more.
+    pub(crate) fn clear(&mut self, pool: &mut OutboxPool) {
+        self.discard_queued(pool);
+        self.sent(self.pending, pool);
+    }
+
+    /// Appends the frames of a protocol connection.
+    pub(crate) fn writer<'a>(&'a mut self, pool: &'a mut OutboxPool) -> OutboxWriter<'a> {
+        OutboxWriter { outbox: self, pool }
+    }
+
+    fn count(&mut self, bytes: usize, pool: &mut OutboxPool) {
+        self.pending += bytes;
+        pool.pending += bytes;
+    }
+}
+
+/// Lets the protocol write frames into an outbox.
+pub(crate) struct OutboxWriter<'a> {
+    outbox: &'a mut Outbox,
+    pool: &'a mut OutboxPool,
+}
+
+impl Output for OutboxWriter<'_> {
+    fn frame(&mut self, header: &[u8], payload: &[u8], key: Option<[u8; 4]>) {
+        self.outbox.append(header, self.pool);
+        match key {
+            None => self.outbox.append(payload, self.pool),
+            Some(key) => {
+                let mut masked = payload.to_vec();
+                mask::apply(&mut masked, key, 0);
+                self.outbox.append(&masked, self.pool);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(outbox: &mut Outbox) -> Vec<u8> {
+        let queue = outbox.queue().expect("something is queued");
+        queue
+            .iter()
+            .flat_map(|segment| segment.bytes().to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn small_frames_of_a_turn_share_a_chunk() {
+        let mut pool = OutboxPool::default();
+        let mut outbox = Outbox::default();
+        for n in 0..16u8 {
+            outbox.writer(&mut pool).frame(&[0x82, 1], &[n], None);
+        }
+        assert_eq!(outbox.queue().unwrap().len(), 1);
+        assert_eq!((outbox.pending(), pool.pending()), (48, 48));
+    }
+
+    #[test]
+    fn large_messages_are_cut_into_chunks_and_keep_their_bytes() {
+        let mut pool = OutboxPool::default();
+        let mut outbox = Outbox::default();
+        let message: Vec<u8> = (0..200_000u32).map(|n| n.to_le_bytes()[0]).collect();
+        outbox.append(&[1, 2, 3], &mut pool);
+        outbox.append(&message, &mut pool);
+        assert_eq!(content(&mut outbox)[3..], message);
+        assert!(outbox.queue().unwrap().len() <= 6);
+    }
+
+    #[test]
+    fn an_idle_outbox_owns_nothing() {
+        let mut pool = OutboxPool::default();
+        let mut outbox = Outbox::default();
+        outbox.append_frame(&Frame::from(vec![9; 5000]), &mut pool);
+        let queue = outbox.queue().unwrap();
+        assert!(matches!(queue.pop_front(), Some(Segment::Frame(_))));
+        outbox.sent(5000, &mut pool);
+        assert!(outbox.queue.is_none() && outbox.is_empty());
+        assert_eq!((pool.queues.len(), pool.pending()), (1, 0));
+    }
+
+    #[test]
+    fn discarding_leaves_what_the_driver_holds() {
+        let mut pool = OutboxPool::default();
+        let mut outbox = Outbox::default();
+        outbox.append(&[0; 100], &mut pool);
+        outbox.queue().unwrap().clear();
+        outbox.append(&[0; 50], &mut pool);
+        assert_eq!(outbox.discard_queued(&mut pool), 50);
+        assert_eq!(outbox.pending(), 100);
+        outbox.clear(&mut pool);
+        assert_eq!((outbox.pending(), pool.pending()), (0, 0));
+    }
+}

@@ -1,0 +1,121 @@
+//! The loop of a shard: the only code that is generic over the driver.
+
+use hioload_platform::{Driver, DriverError, Event, Token};
+
+use super::core::ShardCore;
+use crate::app::App;
+
+/// What tells a running shard to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StopRequest {
+    /// Serve.
+    None,
+    /// Drain.
+    Graceful,
+    /// Cut everything now.
+    Forced,
+}
+
+/// Runs turns until the shard was asked to stop and everything is closed.
+///
+/// `stop` is asked after every wake, and `wakers` are the other shards', by
+/// index.
+///
+/// # Errors
+/// When the driver cannot go on.
+pub(crate) fn run<D: Driver, A: App>(
+    driver: &mut D,
+    core: &mut ShardCore<A>,
+    listeners: Vec<D::Listener>,
+    wakers: &[D::Waker],
+    stop: impl Fn() -> StopRequest,
+) -> Result<(), DriverError> {
+    let mut listening = Vec::with_capacity(listeners.len());
+    for listener in listeners {
+        listening.push(driver.listen(listener)?);
+    }
+    let mut events = Vec::with_capacity(D::BATCH);
+    core.begin(driver.now());
+    while !(core.is_stopping() && core.is_drained() && listening.is_empty()) {
+        driver.wait(core.next_deadline(), &mut events)?;
+        core.begin(driver.now());
+        for event in events.drain(..) {
+            dispatch(driver, core, &mut listening, event);
+        }
+        match stop() {
+            StopRequest::None => {}
+            request => {
+                if !core.is_stopping() {
+                    listening.iter().for_each(|&token| driver.close(token));
+                }
+                core.stop();
+                if request == StopRequest::Forced {
+                    core.force_stop();
+                }
+            }
+        }
+        core.fire_timers();
+        core.exchange();
+        flush(driver, core);
+        for shard in core.take_wakes() {
+            driver.wake(&wakers[shard]);
+        }
+        core.context().metrics().driver(&driver.stats());
+    }
+    Ok(())
+}
+
+fn dispatch<D: Driver, A: App>(
+    driver: &mut D,
+    core: &mut ShardCore<A>,
+    listening: &mut Vec<Token>,
+    event: Event<D::Socket>,
+) {
+    match event {
+        Event::Received { token, mut lease } => core.received(token, &mut lease),
+        Event::Sent { token, outcome } => core.sent(token, &outcome),
+        Event::RecvEnded { token, end } => core.receive_ended(token, &end),
+        Event::Accepted { socket, .. } => match driver.adopt(socket) {
+            Ok(token) => core.accepted(token, driver.peer_addr(token)),
+            Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
+        },
+        Event::Closed { token } => {
+            if let Some(index) = listening.iter().position(|&listener| listener == token) {
+                listening.swap_remove(index);
+            } else {
+                core.closed(token);
+            }
+        }
+        Event::Woken => {}
+        Event::Connected { token, .. } | Event::Ready { token } => {
+            debug_assert!(false, "a server connects to nothing: {token:?}");
+        }
+    }
+}
+
+/// Hands every touched connection's work to the driver: at most one send each.
+fn flush<D: Driver, A: App>(driver: &mut D, core: &mut ShardCore<A>) {
+    while let Some(token) = core.next_touched() {
+        let Some(link) = core.link(token) else {
+            continue;
+        };
+        let orders = link.orders();
+        if link.may_send()
+            && !driver.send_in_flight(token)
+            && let Some(queue) = link.outbox().queue()
+        {
+            driver.send(token, queue);
+        }
+        match orders.receive {
+            Some(true) => driver.recv_start(token),
+            Some(false) => driver.recv_pause(token),
+            None => {}
+        }
+        if orders.shutdown {
+            driver.shutdown(token);
+        }
+        if orders.close {
+            driver.close(token);
+        }
+    }
+}

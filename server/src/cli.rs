@@ -1,0 +1,89 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// WebSocket chat and broadcast server.
+///
+/// Serves a chat page on /, echoes on /echo, relays on /broadcast/{topic}, and
+/// answers /health and /metrics (Prometheus). SIGINT or SIGTERM drains and
+/// exits with 0; a second one cuts what is left. A start that fails says why in
+/// one line and exits with 2.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hioload-server",
+    version,
+    args_conflicts_with_subcommands = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// Address to listen on; repeat for several. Port 0 lets the kernel
+    /// choose. [default: 127.0.0.1:8000]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) listen: Vec<String>,
+
+    /// Shards, each a thread with its own ring; 0 is one per CPU. [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<usize>,
+
+    /// TOML file; flags override it. See server/hioload-server.toml for every
+    /// setting with its default.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Log filter: error, warn, info, debug, trace, or per target such as
+    /// hioload=debug. Logs go to standard error. [default: info]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+
+    /// Switches /echo and /broadcast on for every address. They relay for
+    /// anybody, so off loopback they are off by default.
+    #[arg(long)]
+    pub(crate) dev: bool,
+
+    /// Upgrades on / echo, for conformance suites that speak to / only.
+    #[arg(long)]
+    pub(crate) echo_root: bool,
+
+    /// Largest message in bytes, all fragments together; beyond it the
+    /// connection is closed with 1009. [default: 1048576]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_message: Option<usize>,
+
+    /// Silence before a peer is closed with 1001, such as 120s; 0s is never.
+    /// Answers to pings are not silence. [default: 120s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) idle_timeout: Option<Duration>,
+
+    /// Silence before a peer is pinged, such as 25s; 0s is never.
+    /// [default: 25s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) ping_interval: Option<Duration>,
+
+    /// Longest wait for connections to end after SIGTERM. [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub(crate) drain_timeout: Option<Duration>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print what this kernel and process offer: io_uring features, limits,
+    /// CPUs. Exits with 2 when the server could not run here.
+    Probe,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,293 @@
+//! Settings: defaults, then the TOML file, then flags.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hioload::{Backpressure, CloseCode, Config};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::cli::Cli;
+
+/// What the server runs with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) listen: Vec<String>,
+    pub(crate) log: String,
+    pub(crate) config: Config,
+    pub(crate) echo: bool,
+    pub(crate) broadcast: bool,
+    pub(crate) echo_root: bool,
+}
+
+/// The file or a flag is wrong.
+#[derive(Debug, Error)]
+pub(crate) enum SettingsError {
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("the configuration {} is wrong: {source}", path.display())]
+    Parse {
+        path: PathBuf,
+        source: Box<toml::de::Error>,
+    },
+    #[error("the log filter {filter:?} is wrong: {cause}")]
+    Log { filter: String, cause: String },
+}
+
+/// The file. Everything may be left out; unknown names are errors, so that a
+/// misspelt limit does not pass for one that is set.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    listen: Vec<String>,
+    shards: Option<usize>,
+    pin: Option<bool>,
+    log: Option<String>,
+    routes: RoutesTable,
+    limits: LimitsTable,
+    timeouts: TimeoutsTable,
+    backpressure: BackpressureTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RoutesTable {
+    echo: Option<bool>,
+    broadcast: Option<bool>,
+    echo_root: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsTable {
+    max_connections: Option<usize>,
+    max_message: Option<usize>,
+    max_head: Option<usize>,
+    max_headers: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TimeoutsTable {
+    handshake: Option<Span>,
+    close: Option<Span>,
+    idle: Option<Span>,
+    ping: Option<Span>,
+    pong: Option<Span>,
+    drain: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BackpressureTable {
+    limit: Option<usize>,
+    policy: Option<Policy>,
+    close_code: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Policy {
+    Drop,
+    Close,
+    PauseReading,
+}
+
+/// A duration written as `25s`, `500ms`, `2min`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Span(Duration);
+
+impl TryFrom<String> for Span {
+    type Error = humantime::DurationError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        humantime::parse_duration(&text).map(Self)
+    }
+}
+
+impl Settings {
+    pub(crate) fn load(cli: &Cli) -> Result<Self, SettingsError> {
+        let file = cli
+            .config
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .unwrap_or_default();
+        Ok(Self::merge(cli, file))
+    }
+
+    fn merge(cli: &Cli, file: File) -> Self {
+        let listen = [
+            cli.listen.clone(),
+            file.listen.clone(),
+            vec!["127.0.0.1:8000".into()],
+        ]
+        .into_iter()
+        .find(|list| !list.is_empty())
+        .unwrap_or_default();
+        // An open relay is a choice: by default only on this machine.
+        let relay = cli.dev || listen.iter().all(|addr| is_loopback(addr));
+        Self {
+            log: cli
+                .log
+                .clone()
+                .or_else(|| file.log.clone())
+                .unwrap_or_else(|| "info".into()),
+            echo: cli.dev || file.routes.echo.unwrap_or(relay),
+            broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
+            echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
+            config: config(cli, &file),
+            listen,
+        }
+    }
+
+    pub(crate) fn relay_is_off(&self) -> bool {
+        !self.echo && !self.broadcast
+    }
+}
+
+fn read(path: &Path) -> Result<File, SettingsError> {
+    let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
+        path: path.into(),
+        source,
+    })?;
+    toml::from_str(&text).map_err(|source| SettingsError::Parse {
+        path: path.into(),
+        source: Box::new(source),
+    })
+}
+
+fn config(cli: &Cli, file: &File) -> Config {
+    let default = Config::default();
+    let span = |value: &Option<Span>, default| value.map_or(default, |Span(span)| span);
+    // Zero is how "never" is written where it may be.
+    let optional = |flag: Option<Duration>, value: &Option<Span>, default: Option<Duration>| {
+        let chosen = flag.or(value.map(|Span(span)| span));
+        chosen.map_or(default, |span| (!span.is_zero()).then_some(span))
+    };
+    let code = file
+        .backpressure
+        .close_code
+        .map_or(CloseCode::TRY_AGAIN, CloseCode);
+    Config {
+        shards: cli.shards.or(file.shards).unwrap_or(default.shards),
+        pin: file.pin.unwrap_or(default.pin),
+        max_connections: file
+            .limits
+            .max_connections
+            .unwrap_or(default.max_connections),
+        max_message: cli
+            .max_message
+            .or(file.limits.max_message)
+            .unwrap_or(default.max_message),
+        max_head: file.limits.max_head.unwrap_or(default.max_head),
+        max_headers: file.limits.max_headers.unwrap_or(default.max_headers),
+        handshake_timeout: span(&file.timeouts.handshake, default.handshake_timeout),
+        close_timeout: span(&file.timeouts.close, default.close_timeout),
+        idle_timeout: optional(cli.idle_timeout, &file.timeouts.idle, default.idle_timeout),
+        ping_interval: optional(
+            cli.ping_interval,
+            &file.timeouts.ping,
+            default.ping_interval,
+        ),
+        pong_timeout: span(&file.timeouts.pong, default.pong_timeout),
+        backpressure_limit: file
+            .backpressure
+            .limit
+            .unwrap_or(default.backpressure_limit),
+        backpressure: match file.backpressure.policy {
+            None | Some(Policy::Close) => Backpressure::Close(code),
+            Some(Policy::Drop) => Backpressure::Drop,
+            Some(Policy::PauseReading) => Backpressure::PauseReading,
+        },
+        drain_timeout: cli
+            .drain_timeout
+            .unwrap_or_else(|| span(&file.timeouts.drain, default.drain_timeout)),
+    }
+}
+
+/// Whether only this machine can reach the address. A name other than
+/// `localhost` is taken for reachable.
+fn is_loopback(addr: &str) -> bool {
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    addr.parse::<SocketAddr>()
+        .map(|addr| addr.ip())
+        .or_else(|_| host.parse::<IpAddr>())
+        .map_or_else(
+            |_| host.eq_ignore_ascii_case("localhost"),
+            |ip| ip.is_loopback(),
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn settings(args: &[&str], file: &str) -> Settings {
+        let args = ["hioload-server"].iter().chain(args);
+        Settings::merge(&Cli::parse_from(args), toml::from_str(file).unwrap())
+    }
+
+    #[test]
+    fn the_relay_is_on_only_where_just_this_machine_can_reach_it() {
+        for (args, file, on) in [
+            (&[][..], "", true),
+            (&["--listen", "[::1]:80"], "", true),
+            (&["--listen", "localhost:80"], "", true),
+            (&["--listen", "0.0.0.0:80"], "", false),
+            (
+                &["--listen", "127.0.0.1:80", "--listen", "10.0.0.1:80"],
+                "",
+                false,
+            ),
+            (&["--listen", "0.0.0.0:80", "--dev"], "", true),
+            (
+                &["--listen", "0.0.0.0:80"],
+                "[routes]\necho = true\nbroadcast = true",
+                true,
+            ),
+            (&[], "[routes]\necho = false\nbroadcast = false", false),
+        ] {
+            let settings = settings(args, file);
+            assert_eq!(
+                (settings.echo, settings.broadcast),
+                (on, on),
+                "{args:?} {file:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn flags_override_the_file_and_the_file_the_defaults() {
+        let file = "shards = 3\nlisten = ['127.0.0.1:1']\n[timeouts]\nidle = '7s'\nping = '0s'";
+        let from_file = settings(&[], file);
+        assert_eq!(from_file.config.shards, 3);
+        assert_eq!(from_file.listen, ["127.0.0.1:1"]);
+        assert_eq!(from_file.config.idle_timeout, Some(Duration::from_secs(7)));
+        assert_eq!(from_file.config.ping_interval, None);
+        let flags = settings(&["--shards", "1", "--idle-timeout", "9s"], file);
+        assert_eq!(flags.config.shards, 1);
+        assert_eq!(flags.config.idle_timeout, Some(Duration::from_secs(9)));
+        assert_eq!(flags.config.max_message, Config::default().max_message);
+    }
+
+    #[test]
+    fn a_misspelt_setting_is_named() {
+        let error = toml::from_str::<File>("[limits]\nmax_mesage = 5").unwrap_err();
+        assert!(error.to_string().contains("max_mesage"), "{error}");
+    }
+
+    #[test]
+    fn the_documented_example_states_the_defaults() {
+        let example = settings(&[], include_str!("../hioload-server.toml"));
+        let default = settings(&[], "");
+        assert_eq!(format!("{example:?}"), format!("{default:?}"));
+    }
+}

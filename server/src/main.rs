@@ -1,0 +1,86 @@
+//! The standalone server.
+
+#![forbid(unsafe_code)]
+
+mod broadcast;
+mod cli;
+mod config;
+mod site;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use hioload::Server;
+
+use cli::{Cli, Command};
+use config::{Settings, SettingsError};
+use site::{Routes, Site};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Some(Command::Probe) => probe(),
+        None => serve(&cli),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("hioload-server: {error}");
+        ExitCode::from(2)
+    })
+}
+
+fn serve(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let settings = Settings::load(cli)?;
+    start_log(&settings.log)?;
+    let routes = Routes::new(&settings)?;
+    if settings.relay_is_off() {
+        tracing::info!(
+            "/echo and /broadcast are off on addresses other than loopback; \
+             --dev or [routes] in the configuration switches them on"
+        );
+    }
+    let mut server = Server::default().config(settings.config.clone());
+    for addr in &settings.listen {
+        server = server.listen(addr);
+    }
+    server.run_with(
+        move |shard| Site::new(routes.clone(), shard.handle()),
+        |running| {
+            for addr in running.addrs() {
+                announce(&format!("listening on http://{addr}"));
+            }
+        },
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what the kernel offers; fails like `serve` would.
+fn probe() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let report = hioload::probe::report();
+    announce(report.to_string().trim_end());
+    Ok(if report.uring.is_ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(2)
+    })
+}
+
+fn start_log(filter: &str) -> Result<(), SettingsError> {
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| SettingsError::Log {
+            filter: filter.to_owned(),
+            cause: error.to_string(),
+        })?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    Ok(())
+}
+
+/// A line on standard output, for people and for scripts that wait for it. A
+/// closed output is no reason not to serve.
+fn announce(line: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _closed = writeln!(out, "{line}").and_then(|()| out.flush());
+}
