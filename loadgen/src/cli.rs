@@ -150,6 +150,10 @@ struct Run {
     /// table for `-`.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// End with exit code 4 when the numbers are not valid, not only with the
+    /// line that says so.
+    #[arg(long)]
+    require_valid: bool,
     /// No live progress on standard error.
     #[arg(long, short)]
     quiet: bool,
@@ -267,6 +271,7 @@ impl Run {
             sizes,
             kind: if self.text { Kind::Text } else { Kind::Binary },
             json: self.json,
+            require_valid: self.require_valid,
             quiet: self.quiet,
             run,
             load,

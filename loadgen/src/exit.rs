@@ -18,7 +18,7 @@ pub(crate) enum Exit {
     /// All is well with the server as far as seen, but the numbers are not to
     /// be used: the generator was the bottleneck.
     NotValid,
-    /// Everything sent was received, and the numbers are valid.
+    /// Everything sent was received; the numbers are valid, or need not be.
     Ok,
 }
 
@@ -39,10 +39,11 @@ impl Exit {
     /// The table printed by `--help`.
     pub(crate) const HELP: &'static str = "\
 Exit codes:
-  0    every message came back, intact, once, in order; the numbers are valid
+  0    every message came back, intact, once, in order
   2    messages lost, duplicated, reordered or corrupted, or a connection closed unexpectedly
   3    could not connect: refused, timed out, or the handshake was refused
-  4    not valid: the generator was itself the bottleneck, or could not send all it planned
+  4    with --require-valid: the generator was itself the bottleneck, or could not send all it
+       planned; without it such a run says NOT VALID and ends with 0
   5    this machine does not allow the run: io_uring, open files, CPUs, the JSON file
   64   wrong command line
   130  interrupted (the report says what was measured until then)

@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) kind: Kind,
     /// Where the JSON goes; `-` is standard output.
     pub(crate) json: Option<PathBuf>,
+    /// Whether numbers that are not valid fail the run.
+    pub(crate) require_valid: bool,
     /// No live progress.
     pub(crate) quiet: bool,
     /// Random, so that messages of another run are recognised.

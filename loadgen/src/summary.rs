@@ -162,7 +162,8 @@ impl Summary {
             Some(_) => vec!["the run did not take place".into()],
             None => validity::reasons(tally, &spent),
         };
-        let exit = judge(tally, failure.as_ref(), *interrupted, reasons.is_empty());
+        let acceptable = reasons.is_empty() || !settings.require_valid;
+        let exit = judge(tally, failure.as_ref(), *interrupted, acceptable);
         let measured = spent.iter().map(|spent| spent.measured).max().unwrap_or(0);
         let seconds = measured as f64 / 1e9;
         let per_second = |count: u64| {
@@ -217,13 +218,13 @@ impl Summary {
 }
 
 /// The worst of what applies.
-fn judge(tally: &Tally, failure: Option<&Failure>, interrupted: bool, valid: bool) -> Exit {
+fn judge(tally: &Tally, failure: Option<&Failure>, interrupted: bool, acceptable: bool) -> Exit {
     match failure {
         Some(Failure::Connect(_)) => Exit::Connect,
         Some(Failure::Machine(_)) => Exit::Environment,
         None if tally.faults.count() > 0 => Exit::Broken,
         None if interrupted => Exit::Interrupted,
-        None if !valid => Exit::NotValid,
+        None if !acceptable => Exit::NotValid,
         None => Exit::Ok,
     }
 }
