@@ -1,0 +1,144 @@
+//! A server's work for an echo without its sockets: parse, unmask, validate,
+//! hand out, encode.
+//!
+//! Each iteration is one arrival of bytes, which both sides copy once from the
+//! wire to where they read, and one batch of answers in memory. tungstenite runs
+//! with its default configuration and, as its read buffer of 128 KiB is cleared
+//! for each read, also with one of 4 KiB.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
+use hioload_benches::{Transport, ascii};
+use hioload_protocol::{Connection, Event, Kind, Limits, MaskKeys, MessagePool, Role};
+use tungstenite::protocol::{Role as PeerRole, WebSocket, WebSocketConfig};
+
+/// Bytes per message and messages per arrival.
+const SHAPES: [(usize, usize); 4] = [(20, 1), (20, 100), (1 << 10, 1), (64 << 10, 1)];
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("echo");
+    for (len, messages) in SHAPES {
+        let shape = format!("{len}x{messages}");
+        let wire = arrival(&ascii(len), messages);
+        group.throughput(Throughput::Elements(messages as u64));
+        bench_hioload(&mut group, &shape, &wire);
+        let default = WebSocketConfig::default();
+        bench_tungstenite(&mut group, "tungstenite", &shape, &wire, default);
+        let small = default.read_buffer_size(4 << 10);
+        bench_tungstenite(&mut group, "tungstenite-4KiB", &shape, &wire, small);
+    }
+    group.finish();
+    criterion.final_summary();
+}
+
+/// What a client sends: masked text frames, each with its own key.
+fn arrival(text: &str, messages: usize) -> Vec<u8> {
+    let mut client = Connection::new(Role::Client);
+    let mut masks = MaskKeys::from_seed(1);
+    let mut wire = Vec::new();
+    for _ in 0..messages {
+        client
+            .send(Kind::Text, text.as_bytes(), &mut masks, &mut wire)
+            .expect("an open connection");
+    }
+    wire
+}
+
+fn bench_hioload(group: &mut BenchmarkGroup<'_, WallTime>, shape: &str, wire: &[u8]) {
+    let mut server = Server::new(wire.len());
+    server.echo(wire);
+    assert_eq!(
+        server.output.len(),
+        answer_len(wire),
+        "every message is answered"
+    );
+    group.bench_function(BenchmarkId::new("hioload", shape), |bencher| {
+        bencher.iter(|| server.echo(wire));
+    });
+}
+
+/// Unmasked, so four bytes less per frame.
+fn answer_len(wire: &[u8]) -> usize {
+    let mut server =
+        WebSocket::from_raw_socket(Transport::new(wire.to_vec()), PeerRole::Server, None);
+    echo(&mut server);
+    server.get_ref().written().len()
+}
+
+struct Server {
+    connection: Connection,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    limits: Limits,
+    pool: MessagePool,
+    masks: MaskKeys,
+}
+
+impl Server {
+    fn new(buffer: usize) -> Self {
+        Self {
+            connection: Connection::new(Role::Server),
+            input: vec![0; buffer],
+            output: Vec::new(),
+            limits: Limits::default(),
+            pool: MessagePool::new(),
+            masks: MaskKeys::from_seed(2),
+        }
+    }
+
+    fn echo(&mut self, wire: &[u8]) {
+        self.input.copy_from_slice(wire);
+        self.output.clear();
+        let mut rest = &mut self.input[..];
+        while !rest.is_empty() {
+            let Self {
+                connection,
+                limits,
+                pool,
+                masks,
+                output,
+                ..
+            } = self;
+            let received = connection.receive(rest, limits, pool, masks, output);
+            if let Some(Event::Message { kind, payload }) = received.event {
+                connection
+                    .send(kind, payload.bytes(rest), masks, output)
+                    .expect("open");
+                payload.recycle(pool);
+            }
+            rest = &mut rest[received.consumed..];
+        }
+    }
+}
+
+fn bench_tungstenite(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    shape: &str,
+    wire: &[u8],
+    config: WebSocketConfig,
+) {
+    let transport = Transport::new(wire.to_vec());
+    let mut server = WebSocket::from_raw_socket(transport, PeerRole::Server, Some(config));
+    group.bench_function(BenchmarkId::new(name, shape), |bencher| {
+        bencher.iter(|| echo(&mut server));
+    });
+}
+
+fn echo(server: &mut WebSocket<Transport>) {
+    server.get_mut().rewind();
+    loop {
+        match server.read() {
+            Ok(message) => server.write(message).expect("memory"),
+            Err(tungstenite::Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    server.flush().expect("memory");
+}

@@ -1,0 +1,40 @@
+//! Validating a text message that arrived whole.
+//!
+//! tungstenite uses the standard library for this.
+
+#![forbid(unsafe_code)]
+
+use std::hint::black_box;
+
+use criterion::{BenchmarkId, Criterion, Throughput};
+use hioload_benches::{ascii, multilingual};
+use hioload_protocol::utf8::Utf8;
+
+type Text = fn(usize) -> String;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    for (name, text) in [
+        ("ascii", ascii as Text),
+        ("multilingual", multilingual as Text),
+    ] {
+        let mut group = criterion.benchmark_group(format!("utf8/{name}"));
+        for len in [20, 1 << 10, 64 << 10] {
+            let text = text(len).into_bytes();
+            group.throughput(Throughput::Bytes(len as u64));
+            group.bench_function(BenchmarkId::new("hioload", len), |bencher| {
+                bencher.iter(|| is_text(black_box(&text)));
+            });
+            group.bench_function(BenchmarkId::new("std", len), |bencher| {
+                bencher.iter(|| std::str::from_utf8(black_box(&text)).is_ok());
+            });
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}
+
+fn is_text(text: &[u8]) -> bool {
+    let mut utf8 = Utf8::new();
+    utf8.feed(text).and_then(|()| utf8.finish()).is_ok()
+}
