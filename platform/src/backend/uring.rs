@@ -24,6 +24,7 @@ mod close;
 mod complete;
 mod config;
 mod connect;
+mod hangup;
 pub(crate) mod probe;
 mod recv;
 mod ring;
@@ -47,6 +48,7 @@ pub use wake::UringWaker;
 
 use buffers::BufferRing;
 use connect::ConnectOp;
+use hangup::Hangups;
 use probe::Features;
 use ring::Ring;
 use send::SpareOps;
@@ -97,6 +99,7 @@ pub struct UringDriver {
     /// Slots whose cancel missed something, and when to repeat it.
     cancels: Vec<u32>,
     cancel_retry: Option<Nanos>,
+    hangups: Hangups,
     stats: DriverStats,
 }
 
@@ -138,6 +141,7 @@ impl UringDriver {
             accept_retry: None,
             cancels: Vec::new(),
             cancel_retry: None,
+            hangups: Hangups::default(),
             stats: DriverStats::default(),
         };
         driver.arm_doorbell();

@@ -77,6 +77,7 @@ macro_rules! suite {
             );
             suite!(@file recv:
                 nothing_is_received_before_it_is_asked_for,
+                a_reset_behind_unread_bytes_is_noticed,
                 a_long_stream_arrives_whole_and_in_order,
                 many_small_messages_of_many_sockets_keep_their_order,
                 the_end_comes_after_the_bytes_and_sending_goes_on,

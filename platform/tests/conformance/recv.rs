@@ -203,3 +203,21 @@ pub(crate) fn received_bytes_may_be_changed_in_place<F: Fixture>() {
         assert_eq!(got, sent);
     }
 }
+
+pub(crate) fn a_reset_behind_unread_bytes_is_noticed<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let (before, mut peer) = rig.pair();
+    peer.write_all(b"bytes").expect("the socket buffers");
+    reset(peer);
+    rig.driver.recv_start(before);
+    assert_eq!(rig.receive(before, 5), b"bytes");
+    assert!(matches!(rig.end(before), RecvEnd::Failed(_)));
+    // Armed already, and both arrive before the receive has run.
+    let (armed, mut peer) = rig.pair();
+    rig.driver.recv_start(armed);
+    rig.never("an event", QUIET, |_| true);
+    peer.write_all(b"bytes").expect("the driver receives");
+    reset(peer);
+    assert_eq!(rig.receive(armed, 5), b"bytes");
+    assert!(matches!(rig.end(armed), RecvEnd::Failed(_)));
+}

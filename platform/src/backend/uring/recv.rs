@@ -156,6 +156,7 @@ impl UringDriver {
             self.buffers.take_empty(buffer);
             return None;
         }
+        self.heard(token.slot());
         let entry = self.table.slot_mut(token.slot());
         entry.leases += 1;
         if entry.leases >= self.config.max_leases_per_socket

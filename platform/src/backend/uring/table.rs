@@ -50,6 +50,8 @@ impl Flags {
     pub(super) const LISTED_PAUSED: Self = Self(1 << 12);
     /// In the list of cancels to repeat.
     pub(super) const LISTED_CANCEL: Self = Self(1 << 13);
+    /// In the list of sockets to look at for a reset.
+    pub(super) const LISTED_HEARD: Self = Self(1 << 14);
 
     /// Membership of a list outlives the slot's occupant: the lists hold slots,
     /// each at most once, and skip those that no longer need them. That bounds
@@ -58,7 +60,8 @@ impl Flags {
         Self::LISTED_STALLED.0
             | Self::LISTED_SHARE.0
             | Self::LISTED_PAUSED.0
-            | Self::LISTED_CANCEL.0,
+            | Self::LISTED_CANCEL.0
+            | Self::LISTED_HEARD.0,
     );
 
     pub(super) const fn has(self, flag: Self) -> bool {

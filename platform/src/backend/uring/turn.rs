@@ -39,10 +39,15 @@ impl UringDriver {
     /// How long the kernel may wait: until the caller's deadline or the
     /// driver's own.
     fn block(&self, deadline: Option<Nanos>) -> Block {
-        let due = [deadline, self.accept_retry, self.cancel_retry]
-            .into_iter()
-            .flatten()
-            .min();
+        let due = [
+            deadline,
+            self.accept_retry,
+            self.cancel_retry,
+            self.hangups.due,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let Some(due) = due else {
             return Block::Forever;
         };
@@ -58,6 +63,11 @@ impl UringDriver {
             && due <= self.now()
         {
             self.repeat_cancels();
+        }
+        if let Some(due) = self.hangups.due
+            && due <= self.now()
+        {
+            self.find_hangups();
         }
         if let Some(due) = self.accept_retry
             && due <= self.now()
