@@ -29,10 +29,12 @@ pub(crate) enum SettingsError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("the configuration {} is wrong: {source}", path.display())]
+    #[error("the configuration {} is wrong in line {line}, {content:?}: {cause}", path.display())]
     Parse {
         path: PathBuf,
-        source: Box<toml::de::Error>,
+        line: usize,
+        content: String,
+        cause: String,
     },
     #[error("the log filter {filter:?} is wrong: {cause}")]
     Log { filter: String, cause: String },
@@ -118,10 +120,10 @@ impl Settings {
             .map(read)
             .transpose()?
             .unwrap_or_default();
-        Ok(Self::merge(cli, file))
+        Ok(Self::merge(cli, &file))
     }
 
-    fn merge(cli: &Cli, file: File) -> Self {
+    fn merge(cli: &Cli, file: &File) -> Self {
         let listen = [
             cli.listen.clone(),
             file.listen.clone(),
@@ -141,7 +143,7 @@ impl Settings {
             echo: cli.dev || file.routes.echo.unwrap_or(relay),
             broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
-            config: config(cli, &file),
+            config: config(cli, file),
             listen,
         }
     }
@@ -156,10 +158,28 @@ fn read(path: &Path) -> Result<File, SettingsError> {
         path: path.into(),
         source,
     })?;
-    toml::from_str(&text).map_err(|source| SettingsError::Parse {
-        path: path.into(),
-        source: Box::new(source),
+    toml::from_str(&text).map_err(|error| {
+        let (line, content) = line_at(&text, error.span().map_or(0, |span| span.start));
+        SettingsError::Parse {
+            path: path.into(),
+            line,
+            content: content.trim().to_owned(),
+            // The error's own text draws the line below it; one line is promised.
+            cause: error.message().replace('\n', " "),
+        }
     })
+}
+
+/// The number, from 1, and the text of the line that holds byte `at`.
+fn line_at(text: &str, at: usize) -> (usize, &str) {
+    let mut end = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        end += line.len();
+        if at < end {
+            return (index + 1, line);
+        }
+    }
+    (text.lines().count().max(1), "")
 }
 
 fn config(cli: &Cli, file: &File) -> Config {
@@ -232,7 +252,7 @@ mod tests {
 
     fn settings(args: &[&str], file: &str) -> Settings {
         let args = ["hioload-server"].iter().chain(args);
-        Settings::merge(&Cli::parse_from(args), toml::from_str(file).unwrap())
+        Settings::merge(&Cli::parse_from(args), &toml::from_str(file).unwrap())
     }
 
     #[test]

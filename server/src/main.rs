@@ -7,6 +7,7 @@ mod cli;
 mod config;
 mod site;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -73,6 +74,7 @@ fn start_log(filter: &str) -> Result<(), SettingsError> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .init();
     Ok(())
 }

@@ -156,6 +156,7 @@ impl Server {
                 source,
             })?;
             for mut addr in resolved {
+                Self::check_free(addr)?;
                 for list in &mut listeners {
                     let listener = Listener::bind(&ListenOptions::new(addr))?;
                     // With port 0 the first listener chooses for all.
@@ -172,6 +173,19 @@ impl Server {
             return Err(ConfigError::NoAddress.into());
         }
         Ok((addrs, listeners))
+    }
+
+    /// The shards share a port, and the kernel would let another server of the
+    /// same user share it too: one started by mistake would silently take a
+    /// part of the connections. A listener that shares with nobody finds it.
+    fn check_free(addr: SocketAddr) -> Result<()> {
+        if addr.port() != 0 {
+            drop(Listener::bind(&ListenOptions {
+                reuse_port: false,
+                ..ListenOptions::new(addr)
+            })?);
+        }
+        Ok(())
     }
 }
 

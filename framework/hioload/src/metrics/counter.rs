@@ -11,12 +11,11 @@ use hioload_protocol::handshake::Refusal;
 /// A number with one writer, its shard, and any number of readers: adding is a
 /// plain load and store, no locked instruction.
 #[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     /// The value now.
-    #[must_use]
-    pub fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 

@@ -289,7 +289,6 @@ impl<A: App> ShardCore<A> {
             return;
         }
         link.unset(Flags::APP_OPEN);
-        self.cx.topics.leave_all(token);
         let ours = Close {
             code: link.close_code(),
             reason: "",
@@ -307,6 +306,9 @@ impl<A: App> ShardCore<A> {
             state,
             &close,
         );
+        // After the callback, which may have subscribed: the next connection in
+        // this slot must not inherit it.
+        self.cx.topics.leave_all(token);
         self.deliver();
     }
 

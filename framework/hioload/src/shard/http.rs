@@ -38,8 +38,9 @@ impl<A: App> ShardCore<A> {
         };
         let HttpStage { mut partial, peer } = std::mem::take(&mut **http);
         let before = partial.len();
-        // One byte more than the limit is enough to refuse it.
-        let room = (self.cx.rules.head.max_bytes + 1)
+        // An empty line that is skipped and one byte more than the limit are
+        // enough to refuse it.
+        let room = (self.cx.rules.head.max_bytes + 3)
             .saturating_sub(before)
             .min(bytes.len());
         let head = if before == 0 {

@@ -27,6 +27,10 @@ pub(crate) struct Link {
     timer: Option<TimerId>,
     /// Received while reading was paused. The driver's stream stops within a
     /// turn, so its receive pool bounds this.
+    #[expect(
+        clippy::box_collection,
+        reason = "16 bytes less in every idle connection"
+    )]
     held: Option<Box<Vec<u8>>>,
 }
 
@@ -316,8 +320,8 @@ impl Link {
         self.is(Flags::EOF) && !self.is_paused() && !self.is(Flags::FINISH)
     }
 
-    pub(super) fn take_held(&mut self) -> Option<Box<Vec<u8>>> {
-        self.held.take()
+    pub(super) fn take_held(&mut self) -> Option<Vec<u8>> {
+        self.held.take().map(|held| *held)
     }
 
     /// Sets the one timer.
@@ -356,9 +360,9 @@ impl Link {
         if wanted != self.is(Flags::RECEIVING) && !self.is(Flags::EOF) {
             orders.receive = Some(wanted);
             if wanted {
-                self.set(Flags::RECEIVING)
+                self.set(Flags::RECEIVING);
             } else {
-                self.unset(Flags::RECEIVING)
+                self.unset(Flags::RECEIVING);
             }
         }
         orders

@@ -20,6 +20,10 @@ const SPARE_QUEUES: usize = 1024;
 /// A connection's queue of segments; nothing is allocated while it is idle.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    #[expect(
+        clippy::box_collection,
+        reason = "24 bytes less in every idle connection"
+    )]
     queue: Option<Box<VecDeque<Segment>>>,
     /// Bytes queued and bytes with the driver.
     pending: usize,

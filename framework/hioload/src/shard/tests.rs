@@ -314,7 +314,7 @@ fn a_peer_that_never_answers_our_close_is_cut_at_the_deadline() {
     let mut shard = Shard::new(&silent());
     let client = Client::open(&mut shard, "/echo");
     shard.core.with(client.token, |link, cx| {
-        link.close(CloseCode(4000), "bye", cx)
+        link.close(CloseCode(4000), "bye", cx);
     });
     shard.advance(4999 * MS);
     assert!(!shard.wire(client.token).closed);

@@ -36,8 +36,11 @@ pub(crate) fn run<D: Driver, A: App>(
     }
     let mut events = Vec::with_capacity(D::BATCH);
     core.begin(driver.now());
+    // The first turn does not wait: a stop may have been asked for before this
+    // shard could be woken.
+    let mut deadline = Some(driver.now());
     while !(core.is_stopping() && core.is_drained() && listening.is_empty()) {
-        driver.wait(core.next_deadline(), &mut events)?;
+        driver.wait(deadline, &mut events)?;
         core.begin(driver.now());
         for event in events.drain(..) {
             dispatch(driver, core, &mut listening, event);
@@ -61,6 +64,7 @@ pub(crate) fn run<D: Driver, A: App>(
             driver.wake(&wakers[shard]);
         }
         core.context().metrics().driver(&driver.stats());
+        deadline = core.next_deadline();
     }
     Ok(())
 }
