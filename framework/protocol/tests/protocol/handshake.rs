@@ -57,7 +57,7 @@ fn the_example_of_the_rfc_is_accepted() {
     let accepted = accept(&request).unwrap();
     assert_eq!(&accepted.accept_key, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     let mut out = Vec::new();
-    write_accept(&mut out, &accepted, Some("chat"), &[("X-Shard", "3")]).unwrap();
+    write_accept(&mut out, &accepted, Some("chat"), None, &[("X-Shard", "3")]).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "HTTP/1.1 101 Switching Protocols\r\n\
@@ -319,7 +319,7 @@ fn an_answer_cannot_be_injected_into() {
             ],
         ),
     ] {
-        assert!(write_accept(&mut out, &accepted, protocol, extra).is_err());
+        assert!(write_accept(&mut out, &accepted, protocol, None, extra).is_err());
         assert!(out.is_empty());
     }
 }
@@ -330,6 +330,7 @@ const CLIENT: ClientRequest<'_> = ClientRequest {
     protocols: &["chat", "superchat"],
     headers: &[("Authorization", "Bearer x")],
     origin: Some("http://localhost"),
+    deflate: None,
 };
 
 const NONCE: [u8; 16] = *b"the sample nonce";
@@ -354,7 +355,7 @@ fn a_client_and_a_server_agree() {
     let accepted = accept(&request).unwrap();
     for protocol in [None, Some("superchat")] {
         let mut response = Vec::new();
-        write_accept(&mut response, &accepted, protocol, &[("Server", "x")]).unwrap();
+        write_accept(&mut response, &accepted, protocol, None, &[("Server", "x")]).unwrap();
         let head = response.len();
         response.extend(b"\x81\x01a");
         let limits = HandshakeLimits::default();

@@ -2,9 +2,11 @@
 
 mod assembly;
 mod close;
+mod deflate;
 mod endpoint;
 mod handshake;
 mod interop;
+mod negotiation;
 mod pair;
 mod vectors;
 mod violations;

@@ -231,12 +231,12 @@ fn nothing_is_read_or_sent_after_a_failure() {
         assert!(server.out.is_empty(), "{name}");
         let Endpoint {
             connection,
-            masks,
+            resources,
             out,
             ..
         } = &mut server;
-        assert!(connection.ping(b"", masks, out).is_err());
-        assert!(!connection.close(CloseCode::NORMAL, "", masks, out));
+        assert!(connection.ping(b"", resources, out).is_err());
+        assert!(!connection.close(CloseCode::NORMAL, "", resources, out));
         assert!(out.is_empty());
     }
 }
