@@ -8,12 +8,16 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
-use io_uring::types::IOU_PBUF_RING_INC;
 
 use crate::buffer::{Lease, RecvPool, Returned};
 
 /// The one buffer group of a driver.
 pub(super) const GROUP: u16 = 0;
+
+/// `IOU_PBUF_RING_INC` (Linux 6.12), in the type the registration takes.
+const INCREMENTAL: u16 = 2;
+
+const _: () = assert!(io_uring::types::IOU_PBUF_RING_INC == INCREMENTAL as u32);
 
 /// Entries are 16 bytes; the ring must be page aligned.
 const PAGE: usize = 4096;
@@ -73,8 +77,8 @@ impl BufferRing {
             posted: 0,
             scratch: Vec::new(),
         };
-        let flags = if incremental { IOU_PBUF_RING_INC } else { 0 };
-        let (addr, flags) = (entries.as_ptr().expose_provenance() as u64, flags as u16);
+        let flags = if incremental { INCREMENTAL } else { 0 };
+        let addr = entries.as_ptr().expose_provenance() as u64;
         // SAFETY: `entries` has `slots` entries and is freed only by `Drop`,
         // before which the ring is unregistered or gone.
         unsafe {
@@ -178,12 +182,12 @@ impl BufferRing {
         let entry = unsafe { self.entries.add(slot) }.as_ptr();
         // SAFETY: slots from the tail on belong to us until the tail is
         // published, and there are at least as many slots as buffers.
-        unsafe { (&raw mut (*entry).addr).write(addr) };
+        unsafe { (*entry).addr = addr };
         let len = u32::try_from(self.pool.size()).unwrap_or(u32::MAX);
         // SAFETY: as above.
-        unsafe { (&raw mut (*entry).len).write(len) };
+        unsafe { (*entry).len = len };
         // SAFETY: as above. The tail field next to it is left alone.
-        unsafe { (&raw mut (*entry).buffer).write(buffer) };
+        unsafe { (*entry).buffer = buffer };
         self.tail = self.tail.wrapping_add(1);
         self.posted += 1;
     }

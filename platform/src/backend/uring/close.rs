@@ -7,7 +7,7 @@ use io_uring::{opcode, types};
 
 use super::UringDriver;
 use super::complete::Completion;
-use super::table::Flags;
+use super::table::{Flags, Role};
 use super::tag::{Kind, Tag};
 use crate::clock::Nanos;
 use crate::driver::{Event, Token};
@@ -30,11 +30,50 @@ impl UringDriver {
         if entry.ops == 0 {
             self.close_descriptor(token);
         } else {
-            self.cancel_all(token);
+            self.cancel_each(token);
         }
     }
 
-    /// Cancels every operation on the descriptor.
+    /// Cancels the operations of a socket one by one.
+    ///
+    /// Not all at once by descriptor: for that the kernel (6.18) walks every
+    /// armed operation of the ring, 650 microseconds per close with 10,000
+    /// sockets, while a tag is found by its hash.
+    fn cancel_each(&mut self, token: Token) {
+        let Some(entry) = self.table.get(token) else {
+            return;
+        };
+        let plain = entry.op.is_some();
+        let armed = [
+            (entry.has(Flags::RECV_ARMED), Kind::Recv),
+            (entry.has(Flags::SENDING) && plain, Kind::Send),
+            (entry.role == Role::Connecting, Kind::Connect),
+            (entry.role == Role::Listener, Kind::Accept),
+            (entry.role == Role::Source, Kind::Poll),
+        ];
+        let zero_copy = entry.has(Flags::SENDING) && !plain;
+        for (_, kind) in armed.into_iter().filter(|&(armed, _)| armed) {
+            self.cancel_one(token, Tag::new(kind, token));
+        }
+        if zero_copy && let Some(tag) = self.zero_copy.tag_of(token) {
+            self.cancel_one(token, tag);
+        }
+    }
+
+    /// Cancels the operation tagged `target`.
+    pub(super) fn cancel_one(&mut self, token: Token, target: Tag) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        entry.ops += 1;
+        let target = CancelBuilder::user_data(target.bits());
+        let request = opcode::AsyncCancel2::new(target).build();
+        let request = request.user_data(Tag::new(Kind::CancelOne, token).bits());
+        // SAFETY: the request points to no memory.
+        unsafe { self.ring.push(request) };
+    }
+
+    /// Cancels whatever is left on the descriptor.
     fn cancel_all(&mut self, token: Token) {
         let Some(entry) = self.table.get_mut(token) else {
             return;
@@ -48,19 +87,16 @@ impl UringDriver {
         unsafe { self.ring.push(request) };
     }
 
-    /// A cancel's own result proves nothing about its targets: only their
-    /// terminal completions do. If it found fewer than are left, it is repeated.
+    /// A cancel's own result proves nothing about its target: only the target's
+    /// terminal completion does. If it found less than there is, it is repeated.
     pub(super) fn cancel_completed(&mut self, token: Token, kind: Kind, completion: Completion) {
         let Some(entry) = self.table.get_mut(token) else {
             return;
         };
         let missed = match kind {
             Kind::CancelAll => completion.result < i32::from(entry.ops),
-            _ => {
-                completion.result < 0
-                    && entry.has(Flags::RECV_CANCELLED)
-                    && !entry.has(Flags::CLOSING)
-            }
+            _ if entry.has(Flags::CLOSING) => completion.result < 0,
+            _ => completion.result < 0 && entry.has(Flags::RECV_CANCELLED),
         };
         if entry.ops == 0 || !missed || !entry.flags.raise(Flags::LISTED_CANCEL) {
             return;
@@ -90,7 +126,7 @@ impl UringDriver {
             }
             if !entry.has(Flags::CLOSING) {
                 if entry.has(Flags::RECV_CANCELLED) {
-                    self.push_recv_cancel(token);
+                    self.cancel_one(token, Tag::new(Kind::Recv, token));
                 }
                 continue;
             }

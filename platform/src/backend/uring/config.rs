@@ -18,7 +18,7 @@ pub enum RecvMode {
 }
 
 /// The sizes of one [`UringDriver`](super::UringDriver).
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct UringConfig {
     /// Entries of the submission queue; the kernel rounds up to a power of two.
     ///
@@ -49,9 +49,10 @@ pub struct UringConfig {
     /// grows with use (32 bytes each), descriptors run out first.
     pub max_sockets: u32,
     /// Leases one socket may hold when a turn begins before its receive stream
-    /// is paused. 16: a quarter of the default pool. What the kernel had
-    /// delivered before the driver saw it comes on top (a multishot receive
-    /// delivers up to 32 times per wake-up).
+    /// is paused. 16: a quarter of the default pool. What the kernel delivers
+    /// in the entry before the driver sees it comes on top: up to 32 times per
+    /// wake-up of a multishot receive, and there can be two. Leases dropped
+    /// within their turn never count.
     pub max_leases_per_socket: u32,
     /// Sends of at least this many bytes avoid the copy to the kernel
     /// (`SEND_ZC` 6.0, `SENDMSG_ZC` 6.1).
@@ -134,18 +135,11 @@ mod tests {
     fn impossible_sizes_are_refused() {
         let good = UringConfig::default();
         assert!(good.check().is_ok());
-        assert!(
-            UringConfig {
-                entries: 1,
-                ..good.clone()
-            }
-            .check()
-            .is_err()
-        );
+        assert!(UringConfig { entries: 1, ..good }.check().is_err());
         assert!(
             UringConfig {
                 recv_buffers: 0,
-                ..good.clone()
+                ..good
             }
             .check()
             .is_err()
@@ -153,7 +147,7 @@ mod tests {
         assert!(
             UringConfig {
                 recv_buffer_size: 0,
-                ..good.clone()
+                ..good
             }
             .check()
             .is_err()
@@ -161,7 +155,7 @@ mod tests {
         assert!(
             UringConfig {
                 max_sockets: 0,
-                ..good.clone()
+                ..good
             }
             .check()
             .is_err()

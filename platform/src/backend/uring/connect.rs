@@ -1,7 +1,6 @@
 //! Connecting, with a source address and a timeout.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::types::Timespec;
@@ -98,7 +97,7 @@ fn open(target: &Connect) -> Result<OwnedFd, DriverError> {
         .map_err(|error| DriverError::system("TCP_NODELAY", error))?;
     if let Some(source) = target.source {
         if source.port() == 0 {
-            port_at_connect(&socket, source)
+            port_at_connect(&socket)
                 .map_err(|error| DriverError::system("IP_BIND_ADDRESS_NO_PORT", error))?;
         }
         socket
@@ -110,7 +109,9 @@ fn open(target: &Connect) -> Result<OwnedFd, DriverError> {
 
 /// Lets the kernel choose the port when the target is known, so that a port
 /// serves many targets (Linux 4.2). The option is of the IP level for IPv6 too.
-fn port_at_connect(socket: &socket2::Socket, _source: SocketAddr) -> io::Result<()> {
+fn port_at_connect(socket: &socket2::Socket) -> io::Result<()> {
+    const INT: libc::socklen_t = 4;
+    const { assert!(size_of::<libc::c_int>() == 4) };
     let on: libc::c_int = 1;
     // SAFETY: the value is an int that outlives the call, its size is given.
     let code = unsafe {
@@ -119,7 +120,7 @@ fn port_at_connect(socket: &socket2::Socket, _source: SocketAddr) -> io::Result<
             libc::IPPROTO_IP,
             libc::IP_BIND_ADDRESS_NO_PORT,
             (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
+            INT,
         )
     };
     if code == 0 {

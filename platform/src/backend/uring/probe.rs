@@ -7,13 +7,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 
-use io_uring::{Probe, opcode, types};
+use io_uring::{Probe, opcode};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::utsname::uname;
 
-use super::buffers::{BufferRing, GROUP};
+use super::buffers::BufferRing;
 use super::complete::Completion;
 use super::config::UringConfig;
+use super::recv;
 use super::ring::{Block, CHUNK, Ring};
 use super::tag::{Kind, Tag};
 use crate::error::DriverError;
@@ -121,100 +122,97 @@ impl Survey {
     }
 
     fn list(&self) -> Vec<Feature> {
+        // A ring with these flags was just set up, and everything that came
+        // before the youngest of them is there too.
+        const SURE: [(&str, &str, &str); 5] = [
+            (
+                "provided buffer rings",
+                "5.19",
+                "all sockets receive into one pool",
+            ),
+            ("multishot accept", "5.19", "one request per listener"),
+            ("multishot receive", "6.0", "one request per socket"),
+            ("single issuer", "6.0", "the ring belongs to one thread"),
+            (
+                "deferred task work",
+                "6.1",
+                "completions arrive when asked for",
+            ),
+        ];
+        let sure = SURE.map(|(name, since, why)| feature(name, since, (true, true), why));
+        sure.into_iter().chain(self.unsure()).collect()
+    }
+
+    /// What may be missing, and what is left alone.
+    fn unsure(&self) -> [Feature; 7] {
         let Features {
             msg_ring,
             send_zc,
             incremental,
         } = self.features;
-        // A ring with these flags was just set up, and everything that came
-        // before the youngest of them is there too.
-        let mut list = vec![
-            used(
-                "provided buffer rings",
-                "5.19",
-                true,
-                "all sockets receive into one pool",
+        let plain = format!(
+            "{}; every receive takes one buffer",
+            self.why_not_incremental
+        );
+        let shared = if incremental {
+            "many small receives share one buffer"
+        } else {
+            &plain
+        };
+        let both = |there| (there, there);
+        [
+            feature(
+                "ring messages",
+                "5.18",
+                both(msg_ring),
+                "drivers wake each other",
             ),
-            used("multishot accept", "5.19", true, "one request per listener"),
-            used("multishot receive", "6.0", true, "one request per socket"),
-            used(
-                "single issuer",
-                "6.0",
-                true,
-                "the ring belongs to one thread",
-            ),
-            used(
-                "deferred task work",
-                "6.1",
-                true,
-                "completions arrive when asked for",
-            ),
-            used("ring messages", "5.18", msg_ring, "drivers wake each other"),
-            used(
+            feature(
                 "no iowait",
                 "6.15",
-                self.no_iowait,
+                both(self.no_iowait),
                 "a waiting driver counts as idle",
             ),
-        ];
-        list.push(Feature {
-            name: "incremental buffers",
-            since: "6.12",
-            available: incremental,
-            used: incremental,
-            why: if incremental {
-                "many small receives share one buffer".into()
-            } else {
-                format!(
-                    "{}; every receive takes one buffer",
-                    self.why_not_incremental
-                )
-            },
-        });
-        list.push(unused(
-            "zero-copy send",
-            "6.1",
-            send_zc,
-            "off unless a threshold is configured: loopback copies all the same",
-        ));
-        list.push(unused(
-            "send and receive bundles",
-            "6.10",
-            self.bundles,
-            "reordered data from 6.13.11 to at least 6.14.11",
-        ));
-        list.push(unused(
-            "minimum wait",
-            "6.12",
-            self.min_wait,
-            "it trades latency for batches",
-        ));
-        list.push(unused(
-            "zero-copy receive",
-            "6.15",
-            self.recv_zc,
-            "needs queues of a network card to itself",
-        ));
-        list
+            feature("incremental buffers", "6.12", both(incremental), shared),
+            feature(
+                "zero-copy send",
+                "6.1",
+                (send_zc, false),
+                "off unless a threshold is configured: loopback copies all the same",
+            ),
+            feature(
+                "send and receive bundles",
+                "6.10",
+                (self.bundles, false),
+                "reordered data from 6.13.11 to at least 6.14.11",
+            ),
+            feature(
+                "minimum wait",
+                "6.12",
+                (self.min_wait, false),
+                "trades latency for larger batches",
+            ),
+            feature(
+                "zero-copy receive",
+                "6.15",
+                (self.recv_zc, false),
+                "needs queues of a network card to itself",
+            ),
+        ]
     }
 }
 
-fn used(name: &'static str, since: &'static str, available: bool, why: &str) -> Feature {
+fn feature(
+    name: &'static str,
+    since: &'static str,
+    (available, used): (bool, bool),
+    why: &str,
+) -> Feature {
     Feature {
         name,
         since,
         available,
-        used: available,
-        why: why.into(),
-    }
-}
-
-fn unused(name: &'static str, since: &'static str, available: bool, why: &str) -> Feature {
-    Feature {
-        name,
-        since,
-        available,
-        used: false,
+        used,
         why: why.into(),
     }
 }
@@ -235,8 +233,8 @@ fn try_incremental(mut ring: Ring) -> Result<(), String> {
     let mut received = Vec::new();
     for part in [&sent[..70], &sent[70..]] {
         let (mut near, far) = UnixStream::pair().map_err(failed)?;
-        let request = opcode::RecvMulti::new(types::Fd(far.as_raw_fd()), GROUP).build();
-        let request = request.user_data(Tag::global(Kind::Recv).bits());
+        let tag = Tag::global(Kind::Recv).bits();
+        let request = recv::request(far.as_raw_fd()).user_data(tag);
         // SAFETY: the request points to no memory; the buffers are dropped only
         // when nothing is in flight.
         unsafe { ring.push(request) };

@@ -7,9 +7,9 @@
 //! so no stream is forgotten.
 
 use std::io;
+use std::os::fd::RawFd;
 
-use io_uring::types::CancelBuilder;
-use io_uring::{opcode, types};
+use io_uring::{opcode, squeue, types};
 
 use super::UringDriver;
 use super::buffers::GROUP;
@@ -19,6 +19,21 @@ use super::tag::{Kind, Tag};
 use crate::buffer::Lease;
 use crate::driver::{Event, RecvEnd, Token};
 use crate::socket::Socket;
+
+/// `IORING_RECV_MULTISHOT | IORING_RECVSEND_POLL_FIRST`, which the crate does
+/// not export. Polling first saves the attempt that finds nothing on a socket
+/// just accepted, and halves what a socket with much data gets in one entry
+/// before it can be told to stop: each attempt delivers up to 32 times.
+const MULTISHOT_POLL_FIRST: u16 = 1 << 1 | 1;
+
+/// A multishot receive into provided buffers.
+pub(super) fn request(fd: RawFd) -> squeue::Entry {
+    opcode::Recv::new(types::Fd(fd), std::ptr::null_mut(), 0)
+        .ioprio(MULTISHOT_POLL_FIRST)
+        .buf_group(GROUP)
+        .build()
+        .flags(squeue::Flags::BUFFER_SELECT)
+}
 
 impl UringDriver {
     pub(super) fn start_recv(&mut self, token: Token) {
@@ -59,8 +74,7 @@ impl UringDriver {
         }
         entry.flags.set(Flags::RECV_ARMED);
         entry.ops += 1;
-        let request = opcode::RecvMulti::new(types::Fd(entry.raw_fd()), GROUP).build();
-        let request = request.user_data(Tag::new(Kind::Recv, token).bits());
+        let request = request(entry.raw_fd()).user_data(Tag::new(Kind::Recv, token).bits());
         // SAFETY: the request points to no memory; the buffers it will pick
         // belong to the pool, which outlives every receive.
         unsafe { self.ring.push(request) };
@@ -74,19 +88,7 @@ impl UringDriver {
         if !entry.has(Flags::RECV_ARMED) || !entry.flags.raise(Flags::RECV_CANCELLED) {
             return;
         }
-        self.push_recv_cancel(token);
-    }
-
-    pub(super) fn push_recv_cancel(&mut self, token: Token) {
-        let Some(entry) = self.table.get_mut(token) else {
-            return;
-        };
-        entry.ops += 1;
-        let target = Tag::new(Kind::Recv, token).bits();
-        let request = opcode::AsyncCancel2::new(CancelBuilder::user_data(target)).build();
-        let request = request.user_data(Tag::new(Kind::CancelRecv, token).bits());
-        // SAFETY: the request points to no memory.
-        unsafe { self.ring.push(request) };
+        self.cancel_one(token, Tag::new(Kind::Recv, token));
     }
 
     pub(super) fn recv_completed(

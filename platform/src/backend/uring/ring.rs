@@ -43,8 +43,8 @@ struct Request {
     linked: Option<squeue::Entry>,
 }
 
-/// Completions copied out of the shared queue at a time: one cache line of
-/// them at a time would do, 64 make the two atomic accesses negligible.
+/// Completions copied out of the shared queue at a time: a kilobyte on the
+/// stack, enough to make the atomic accesses of a copy negligible.
 pub(super) const CHUNK: usize = 64;
 
 impl Ring {
@@ -281,10 +281,6 @@ impl Ring {
 /// Nanoseconds as the kernel takes them.
 pub(super) fn timespec(nanos: Nanos) -> Timespec {
     const SECOND: Nanos = 1_000_000_000;
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a remainder of a billion fits"
-    )]
     let rest = (nanos % SECOND) as u32;
     Timespec::new().sec(nanos / SECOND).nsec(rest)
 }

@@ -52,6 +52,10 @@ pub(super) struct SendOp {
 
 /// Operations not in use.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::vec_box,
+    reason = "boxes move between here and the table; their contents must not"
+)]
 pub(super) struct SpareOps(Vec<Box<SendOp>>);
 
 impl SpareOps {
@@ -100,6 +104,10 @@ impl SendOp {
 
     pub(super) fn total(&self) -> usize {
         self.total
+    }
+
+    pub(super) fn unfinished(&self) -> bool {
+        self.left() > 0
     }
 
     fn left(&self) -> usize {

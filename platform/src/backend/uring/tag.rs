@@ -24,8 +24,8 @@ pub(super) enum Kind {
     Close = 8,
     /// Cancels everything on a descriptor.
     CancelAll = 9,
-    /// Cancels the receive of a socket.
-    CancelRecv = 10,
+    /// Cancels one operation of a socket.
+    CancelOne = 10,
     /// The read armed on this driver's own eventfd.
     Doorbell = 11,
     /// A message to another driver's ring; the token names an entry of the
@@ -77,7 +77,7 @@ impl Tag {
             7 => Kind::Poll,
             8 => Kind::Close,
             9 => Kind::CancelAll,
-            10 => Kind::CancelRecv,
+            10 => Kind::CancelOne,
             11 => Kind::Doorbell,
             12 => Kind::Ring,
             13 => Kind::Rung,
@@ -109,7 +109,7 @@ mod tests {
         Kind::Poll,
         Kind::Close,
         Kind::CancelAll,
-        Kind::CancelRecv,
+        Kind::CancelOne,
         Kind::Doorbell,
         Kind::Ring,
         Kind::Rung,

@@ -47,9 +47,19 @@ impl ZeroCopy {
         self.threshold.is_some_and(|threshold| bytes >= threshold)
     }
 
-    /// Sends whose memory the kernel may still read.
-    pub(super) fn held(&self) -> usize {
-        self.held.len() - self.free.len()
+    /// The sockets whose memory the kernel may still read.
+    pub(super) fn owners(&self) -> impl Iterator<Item = Token> {
+        self.held.iter().flatten().map(|held| held.owner)
+    }
+
+    /// The tag of the send in flight of a socket.
+    pub(super) fn tag_of(&self, owner: Token) -> Option<Tag> {
+        let of = |held: &Option<Held>| {
+            held.as_ref()
+                .is_some_and(|held| held.owner == owner && held.op.unfinished())
+        };
+        let index = u32::try_from(self.held.iter().position(of)?).ok()?;
+        Some(Tag::new(Kind::SendZc, Token::new(index, 0)))
     }
 
     fn insert(&mut self, held: Held) -> u32 {

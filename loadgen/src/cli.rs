@@ -1,0 +1,420 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::thread;
+
+use clap::{Args, Parser, Subcommand};
+
+use hioload_platform::Nanos;
+use hioload_protocol::Kind;
+
+use crate::exit::Exit;
+use crate::payload::stamp_len;
+use crate::settings::{Load, MAX_OUTSTANDING, Pace, Settings};
+use crate::size::Sizes;
+use crate::source::Sources;
+use crate::target::Target;
+
+const SECOND: Nanos = 1_000_000_000;
+
+/// The most connections of one run.
+const MAX_CONNECTIONS: u32 = 4_000_000;
+
+/// The most sequence checks (receivers times publishers of their topic) of a
+/// broadcast run: 16 bytes each, so 1 GiB.
+const MAX_CHECKS: usize = 64 << 20;
+
+/// Deliveries per second a broadcast run makes by default, and the bounds of
+/// the publishes per second that follow from it.
+const DEFAULT_DELIVERIES: f64 = 20_000.0;
+const DEFAULT_PUBLISHES: (f64, f64) = (1.0, 1_000.0);
+
+/// Puts load on a WebSocket server, verifies every message that comes back, and
+/// says when its own numbers are not to be trusted.
+#[derive(Debug, Parser)]
+#[command(name = "hioload-loadgen", version, after_help = Exit::HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Every connection sends messages and expects each one back, in order.
+    #[command(after_help = Exit::HELP)]
+    Echo(Echo),
+    /// Publishers send to topics; all other members of the topic must receive.
+    #[command(after_help = Exit::HELP)]
+    Broadcast(Broadcast),
+}
+
+#[derive(Debug, Args)]
+struct Echo {
+    /// The server's echo endpoint.
+    #[arg(long, default_value = "ws://127.0.0.1:8000/echo")]
+    url: String,
+    /// Connections to open.
+    #[arg(long, short, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONNECTIONS)))]
+    connections: u32,
+    /// Payload bytes of a message, or a range to choose from at random:
+    /// `20`, `16k`, `1M`, `0..4096`.
+    #[arg(long, short, default_value = "20", value_name = "BYTES|MIN..MAX")]
+    size: Sizes,
+    /// Open loop: so many messages per second over all connections, at times
+    /// planned beforehand. Latency counts from the planned time, not from when
+    /// the message left: a server that stalls delays the messages behind it,
+    /// and a generator that waited for it would never notice how long they
+    /// would have taken (coordinated omission).
+    #[arg(long, short, value_name = "MSGS_PER_SECOND", value_parser = rate)]
+    rate: Option<f64>,
+    /// Closed loop: each connection keeps so many messages unanswered and
+    /// sends the next when one comes back. Finds the highest throughput; its
+    /// latencies are those of a server under full load [default: 1, when
+    /// there is no --rate]
+    #[arg(long, short, conflicts_with = "rate", value_name = "D", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    depth: Option<u16>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Args)]
+struct Broadcast {
+    /// The server's broadcast endpoint; `{topic}` becomes the topic's name.
+    #[arg(long, default_value = "ws://127.0.0.1:8000/broadcast/{topic}")]
+    url: String,
+    /// Connections that publish; they receive what others publish to their
+    /// topic, and must not receive their own.
+    #[arg(long, short, default_value_t = 1, value_name = "P", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONNECTIONS)))]
+    publishers: u32,
+    /// Connections that only receive.
+    #[arg(long, short = 'S', default_value_t = 100, value_name = "S", value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_CONNECTIONS)))]
+    subscribers: u32,
+    /// Topics; publishers and subscribers are dealt to them in turn.
+    #[arg(long, short, default_value_t = 1, value_name = "T", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CONNECTIONS)))]
+    topics: u32,
+    /// Payload bytes of a message, or a range to choose from at random. At
+    /// least 32, or 64 with --text: a receiver recognises publisher, sequence
+    /// and planned time by them.
+    #[arg(long, short, default_value = "64", value_name = "BYTES|MIN..MAX")]
+    size: Sizes,
+    /// Publishes per second over all publishers together, at times planned
+    /// beforehand; latency counts from the planned publish to each receipt.
+    /// By default as many as make 20,000 deliveries per second, at least 1 and
+    /// at most 1,000.
+    #[arg(long, short, value_name = "PUBLISHES_PER_SECOND", value_parser = rate)]
+    rate: Option<f64>,
+    #[command(flatten)]
+    run: Run,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Send text messages (ASCII) instead of binary ones.
+    #[arg(long)]
+    text: bool,
+    /// Send so long before measuring. Verified like the rest.
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = duration)]
+    warmup: Nanos,
+    /// Measure so long. Times are written 500ms, 10s, 2m or 1h.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
+    duration: Nanos,
+    /// After the end, wait so long for what is still unanswered; what is then
+    /// missing is lost. The close handshakes get as much again.
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration)]
+    drain_timeout: Nanos,
+    /// Generator threads [default: half of the CPUs]
+    #[arg(long, short = 'T', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// CPUs to pin the threads to, in turn: `1` or `2-5` or `1,3`.
+    #[arg(long, value_name = "CPUS", value_parser = cpus)]
+    pin: Option<CpuList>,
+    /// Local addresses to connect from, in turn. One address serves some
+    /// 28,000 connections to one server address. For servers on 127.0.0.0/8 an
+    /// address is added by itself every 12,000 connections.
+    #[arg(long, value_name = "IP", value_delimiter = ',')]
+    source: Vec<IpAddr>,
+    /// Connect from 127.0.0.1 to 127.0.0.N in turn.
+    #[arg(long, value_name = "N", conflicts_with = "source", value_parser = clap::value_parser!(u16).range(1..))]
+    source_count: Option<u16>,
+    /// New connections per second [default: as fast as they open]
+    #[arg(long, value_name = "PER_SECOND", value_parser = rate)]
+    connect_rate: Option<f64>,
+    /// Connections being opened at the same time.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    connect_concurrency: u32,
+    /// How long one connection may take to open, handshake included.
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
+    timeout: Nanos,
+    /// Write the result as JSON to FILE, or to standard output instead of the
+    /// table for `-`.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// End with exit code 4 when the numbers are not valid, not only with the
+    /// line that says so.
+    #[arg(long)]
+    require_valid: bool,
+    /// No live progress on standard error.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// CPU numbers, in the order they are used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct CpuList(Vec<usize>);
+
+impl Cli {
+    /// Checks what the options mean together.
+    ///
+    /// # Errors
+    /// What is wrong, for the person who typed it.
+    pub(crate) fn settings(self, run: u32) -> Result<Settings, String> {
+        match self.command {
+            Command::Echo(echo) => echo.settings(run),
+            Command::Broadcast(broadcast) => broadcast.settings(run),
+        }
+    }
+}
+
+impl Echo {
+    fn settings(self, run: u32) -> Result<Settings, String> {
+        let pace = match self.rate {
+            Some(rate) => Pace::Open { rate },
+            None => Pace::Closed {
+                depth: self.depth.map_or(1, usize::from),
+            },
+        };
+        let load = Load::Echo {
+            connections: self.connections as usize,
+            pace,
+        };
+        self.run.settings(&self.url, self.size, load, run)
+    }
+}
+
+impl Broadcast {
+    fn settings(self, run: u32) -> Result<Settings, String> {
+        let (publishers, subscribers) = (self.publishers as usize, self.subscribers as usize);
+        let topics = self.topics as usize;
+        let kind = if self.run.text {
+            Kind::Text
+        } else {
+            Kind::Binary
+        };
+        if self.size.min() < stamp_len(kind) {
+            return Err(format!(
+                "broadcast messages need at least {} bytes of {}, not {}: a receiver recognises \
+                 publisher, sequence and planned time by them",
+                stamp_len(kind),
+                if self.run.text { "text" } else { "payload" },
+                self.size.min(),
+            ));
+        }
+        if topics > publishers {
+            return Err(format!(
+                "{topics} topics need as many publishers, not {publishers}"
+            ));
+        }
+        if publishers + subscribers < topics + 1 {
+            return Err("there is nobody to receive; raise --subscribers".into());
+        }
+        if topics > 1 && !self.url.contains("{topic}") {
+            return Err(format!(
+                "{}: several topics need '{{topic}}' in the URL",
+                self.url
+            ));
+        }
+        let members = (publishers + subscribers).div_ceil(topics);
+        let checks = (publishers + subscribers).saturating_mul(publishers.div_ceil(topics));
+        if checks > MAX_CHECKS {
+            return Err(format!(
+                "{checks} sequences to check (receivers x publishers of their topic) exceed the \
+                 limit of {MAX_CHECKS}; use fewer publishers or more topics"
+            ));
+        }
+        let (least, most) = DEFAULT_PUBLISHES;
+        let usual = (DEFAULT_DELIVERIES / (members - 1).max(1) as f64).clamp(least, most);
+        let rate = self.rate.unwrap_or(usual);
+        let load = Load::Broadcast {
+            publishers,
+            subscribers,
+            topics,
+            rate,
+        };
+        self.run.settings(&self.url, self.size, load, run)
+    }
+}
+
+impl Run {
+    fn settings(self, url: &str, sizes: Sizes, load: Load, run: u32) -> Result<Settings, String> {
+        let target = Target::resolve(url)?;
+        let sources = Sources::choose(target.addr(), &self.source, self.source_count)?;
+        if self.duration == 0 {
+            return Err("--duration must be longer than zero".into());
+        }
+        if self.timeout == 0 {
+            return Err("--timeout must be longer than zero".into());
+        }
+        let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get());
+        let threads = self.threads.map_or((cpus / 2).max(1), usize::from);
+        let mut settings = Settings {
+            target,
+            warmup: self.warmup,
+            duration: self.duration,
+            drain_timeout: self.drain_timeout,
+            threads,
+            cpus: self.pin.map_or_else(Vec::new, |list| list.0),
+            sources,
+            connect_rate: self.connect_rate,
+            connect_concurrency: self.connect_concurrency as usize,
+            timeout: self.timeout,
+            sizes,
+            kind: if self.text { Kind::Text } else { Kind::Binary },
+            json: self.json,
+            require_valid: self.require_valid,
+            quiet: self.quiet,
+            run,
+            load,
+        };
+        settings.threads = threads.min(settings.connections());
+        Ok(settings)
+    }
+}
+
+const _: () = assert!(MAX_OUTSTANDING >= 4096, "--depth allows 4096");
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text
+        .parse::<f64>()
+        .ok()
+        .filter(|rate| (1e-3..=1e9).contains(rate));
+    rate.ok_or_else(|| "a rate is a number per second from 0.001 to 1000000000".into())
+}
+
+/// A time such as `500ms`, `10s`, `2m`, `1h`, at most 30 days.
+fn duration(text: &str) -> Result<Nanos, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => SECOND / 1000,
+        "s" => SECOND,
+        "m" => 60 * SECOND,
+        "h" => 3600 * SECOND,
+        _ => {
+            return Err(format!(
+                "'{text}' is not a time; write 500ms, 10s, 2m or 1h"
+            ));
+        }
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|&nanos| nanos <= 30 * 24 * 3600 * SECOND)
+        .ok_or_else(|| format!("'{text}' is not a time up to 30 days; write 500ms, 10s, 2m or 1h"))
+}
+
+/// A list such as `1`, `2-5` or `1,3`.
+fn cpus(text: &str) -> Result<CpuList, String> {
+    let wrong = || format!("'{text}' is not a list of CPUs; write 1 or 2-5 or 1,3");
+    let mut list = Vec::new();
+    for part in text.split(',') {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        let from: u16 = from.parse().ok().ok_or_else(wrong)?;
+        let to: u16 = to.parse().ok().filter(|&to| to >= from).ok_or_else(wrong)?;
+        list.extend((from..=to).map(usize::from));
+    }
+    Ok(CpuList(list))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn settings(line: &str) -> Result<Settings, String> {
+        let words = std::iter::once("hioload-loadgen").chain(line.split_whitespace());
+        Cli::try_parse_from(words)
+            .map_err(|error| error.to_string())?
+            .settings(1)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn echo_is_a_closed_loop_of_depth_one_by_default() {
+        let settings = settings("echo").unwrap();
+        let Load::Echo { connections, pace } = settings.load else {
+            panic!("not an echo")
+        };
+        assert_eq!((connections, pace), (100, Pace::Closed { depth: 1 }));
+        assert_eq!((settings.warmup, settings.duration), (SECOND, 10 * SECOND));
+        assert!(settings.threads >= 1);
+    }
+
+    #[test]
+    fn a_rate_makes_an_open_loop_and_excludes_a_depth() {
+        let open = settings("echo --rate 5000 --size 0..1k --connections 3 --threads 8").unwrap();
+        assert!(matches!(
+            open.load,
+            Load::Echo {
+                pace: Pace::Open { rate: 5000.0 },
+                ..
+            }
+        ));
+        assert_eq!(open.threads, 3);
+        assert!(settings("echo --rate 5000 --depth 2").is_err());
+    }
+
+    #[test]
+    fn the_default_broadcast_rate_is_modest() {
+        let rate = |line| match settings(line).unwrap().load {
+            Load::Broadcast { rate, .. } => rate,
+            Load::Echo { .. } => panic!("not a broadcast"),
+        };
+        assert_eq!(rate("broadcast --subscribers 1000"), 20.0);
+        assert_eq!(rate("broadcast --subscribers 1"), 1000.0);
+        assert_eq!(rate("broadcast --subscribers 100000"), 1.0);
+        assert_eq!(rate("broadcast --rate 7"), 7.0);
+    }
+
+    #[test]
+    fn impossible_broadcasts_are_refused() {
+        for bad in [
+            "broadcast --size 20",
+            "broadcast --size 40 --text",
+            "broadcast --publishers 2 --topics 3",
+            "broadcast --publishers 1 --subscribers 0",
+            "broadcast --publishers 2 --topics 2 --url ws://127.0.0.1/x",
+            "broadcast --publishers 100000 --subscribers 1000",
+        ] {
+            assert!(settings(bad).is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn bad_values_are_refused() {
+        for bad in [
+            "echo --rate 0",
+            "echo --rate nan",
+            "echo --depth 0",
+            "echo --duration 10",
+            "echo --duration 0s",
+            "echo --duration 99999h",
+            "echo --connections 0",
+            "echo --pin 3-1",
+            "echo --source ::1",
+            "echo --url http://127.0.0.1/",
+        ] {
+            assert!(settings(bad).is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn cpu_lists_are_read() {
+        assert_eq!(cpus("1,4-6"), Ok(CpuList(vec![1, 4, 5, 6])));
+    }
+}

@@ -1,0 +1,156 @@
+//! All connections of one thread.
+
+use hioload_platform::{ChunkPool, Driver, Token};
+use hioload_protocol::{CloseCode, Kind, Limits, MaskKeys, MessagePool};
+
+use crate::link::{Link, Stage};
+
+/// "No connection" in the table of slots.
+const NONE: u32 = u32::MAX;
+
+/// The connections of one thread and what they share.
+#[derive(Debug)]
+pub(crate) struct Links {
+    list: Vec<Link>,
+    slots: Vec<u32>,
+    dirty: Vec<u32>,
+    open: usize,
+    attached: usize,
+    pub(crate) masks: MaskKeys,
+    pub(crate) messages: MessagePool,
+    pub(crate) limits: Limits,
+}
+
+impl Links {
+    /// `count` connections, none begun, that receive messages of up to
+    /// `max_message` bytes.
+    pub(crate) fn new(count: usize, max_message: usize, seed: u64) -> Self {
+        let pool = ChunkPool::new();
+        Self {
+            list: (0..count).map(|_| Link::new(pool.clone())).collect(),
+            slots: Vec::new(),
+            dirty: Vec::with_capacity(count),
+            open: 0,
+            attached: 0,
+            masks: MaskKeys::from_seed(seed),
+            messages: MessagePool::new(),
+            limits: Limits {
+                max_message,
+                ..Limits::default()
+            },
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// Whether every socket is closed.
+    pub(crate) fn all_released(&self) -> bool {
+        self.attached == 0
+    }
+
+    /// The connection with this index.
+    pub(crate) fn get_mut(&mut self, index: usize) -> &mut Link {
+        &mut self.list[index]
+    }
+
+    /// The connection and what all share, to give both to the protocol.
+    pub(crate) fn split(&mut self, index: usize) -> (&mut Link, &mut MaskKeys, &mut MessagePool) {
+        (&mut self.list[index], &mut self.masks, &mut self.messages)
+    }
+
+    /// The connection a token belongs to.
+    pub(crate) fn find(&self, token: Token) -> Option<usize> {
+        let index = *self.slots.get(token.index())?;
+        let link = self.list.get(usize::try_from(index).ok()?)?;
+        (link.token == Some(token)).then_some(index as usize)
+    }
+
+    /// The connection got its socket.
+    pub(crate) fn attach(&mut self, index: usize, token: Token) {
+        if self.slots.len() <= token.index() {
+            self.slots.resize(token.index() + 1, NONE);
+        }
+        self.slots[token.index()] = u32::try_from(index).unwrap_or(NONE);
+        self.attached += 1;
+        self.list[index].token = Some(token);
+        self.list[index].stage = Stage::Connecting;
+    }
+
+    /// The connection's socket is closed.
+    pub(crate) fn release(&mut self, index: usize) {
+        self.leave(index, Stage::Gone);
+        self.attached -= usize::from(self.list[index].token.take().is_some());
+        self.list[index].outbox.clear();
+    }
+
+    /// The handshake is done.
+    pub(crate) fn opened(&mut self, index: usize) {
+        self.list[index].stage = Stage::Open;
+        self.open += 1;
+    }
+
+    /// The connection is no longer open.
+    pub(crate) fn leave(&mut self, index: usize, stage: Stage) {
+        let link = &mut self.list[index];
+        self.open -= usize::from(link.is_open());
+        link.stage = stage;
+    }
+
+    /// Whether the connection takes a message now.
+    pub(crate) fn takes(&self, index: usize) -> bool {
+        let link = &self.list[index];
+        link.is_open() && !link.outbox.is_full()
+    }
+
+    /// Whether the connection is open.
+    pub(crate) fn is_open(&self, index: usize) -> bool {
+        self.list[index].is_open()
+    }
+
+    /// Queues a message on an open connection.
+    pub(crate) fn send(&mut self, index: usize, kind: Kind, payload: &[u8]) {
+        let link = &mut self.list[index];
+        let sent = link
+            .ws
+            .send(kind, payload, &mut self.masks, &mut link.outbox);
+        debug_assert!(sent.is_ok(), "an open connection has sent no Close frame");
+        self.touch(index);
+    }
+
+    /// Starts the close handshake of an open connection.
+    pub(crate) fn close(&mut self, index: usize) {
+        let link = &mut self.list[index];
+        link.ws
+            .close(CloseCode::NORMAL, "", &mut self.masks, &mut link.outbox);
+        self.leave(index, Stage::Closing);
+        self.touch(index);
+    }
+
+    /// The connection may have something to send.
+    pub(crate) fn touch(&mut self, index: usize) {
+        let link = &mut self.list[index];
+        if !link.dirty {
+            link.dirty = true;
+            self.dirty.push(u32::try_from(index).unwrap_or(NONE));
+        }
+    }
+
+    /// Hands everything queued in this turn to the driver.
+    pub(crate) fn flush<D: Driver>(&mut self, driver: &mut D) {
+        for index in self.dirty.drain(..) {
+            let link = &mut self.list[index as usize];
+            link.dirty = false;
+            if let Some(token) = link.token {
+                link.outbox.flush(driver, token);
+            }
+        }
+    }
+}

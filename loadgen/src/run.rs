@@ -1,0 +1,274 @@
+//! A run from start to result: threads, start signal, progress, the end.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+
+use nix::sys::prctl;
+
+use hioload_platform::backend::Selected;
+use hioload_platform::backend::uring::UringConfig;
+use hioload_platform::clock::Clock;
+use hioload_platform::{Driver, DriverError, Nanos, Wake, affinity};
+
+use crate::broadcast::{Broadcast, Membership};
+use crate::control::Control;
+use crate::echo::Echo;
+use crate::load::Workload;
+use crate::progress::Progress;
+use crate::settings::{Load, Settings};
+use crate::signals;
+use crate::summary::Ended;
+use crate::tally::{Tally, Window};
+use crate::validity::Spent;
+use crate::worker::{Failure, Outcome, Worker};
+
+/// From the last handshake to the first message: time for the server's shards
+/// to learn of the last subscription, and for every thread to be woken.
+const SETTLE: Nanos = 200_000_000;
+
+/// How late the kernel may wake a generator thread, in nanoseconds. With the
+/// default of 50 microseconds half of all messages left 45 microseconds late,
+/// half of the latency of an idle server; now 29 on the same virtual machine.
+const TIMER_SLACK: u64 = 1_000;
+
+type Waker = <Selected as Driver>::Waker;
+
+/// What threads tell the main thread.
+enum Note {
+    /// The driver exists.
+    Started(Waker),
+    /// All connections of a thread are open.
+    Ready,
+    /// Something failed; every thread is to give up.
+    Failed,
+    /// A signal arrived.
+    Interrupted,
+    /// A thread is done.
+    Done(usize, Box<Result<Outcome, Failure>>),
+}
+
+/// Runs the load and returns what it came to.
+///
+/// # Errors
+/// When this machine does not allow the run.
+pub(crate) fn run(settings: &Settings) -> Result<Ended, String> {
+    let publishers = match settings.load {
+        Load::Broadcast { publishers, .. } => publishers,
+        Load::Echo { .. } => 0,
+    };
+    let control = Arc::new(Control::new(settings.threads, publishers));
+    let (notes, inbox) = mpsc::channel();
+    let on_signal = notes.clone();
+    signals::watch(move || {
+        // The main thread is gone only when the process is about to end.
+        drop(on_signal.send(Note::Interrupted));
+    })
+    .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let mut threads = Vec::new();
+    for thread in 0..settings.threads {
+        let handle = start(settings, thread, &control, &notes)
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        threads.push(handle);
+    }
+    let mut conductor = Conductor {
+        settings,
+        control,
+        inbox,
+        clock: Clock::new(),
+        wakers: Vec::new(),
+        ready: 0,
+        interrupted: false,
+        outcomes: (0..settings.threads).map(|_| None).collect(),
+    };
+    conductor.conduct(&threads);
+    Ok(conductor.end())
+}
+
+fn start(
+    settings: &Settings,
+    thread: usize,
+    control: &Arc<Control>,
+    notes: &Sender<Note>,
+) -> std::io::Result<JoinHandle<()>> {
+    let (settings, control, notes) = (settings.clone(), Arc::clone(control), notes.clone());
+    thread::Builder::new()
+        .name(format!("loadgen-{thread}"))
+        .spawn(move || {
+            let result = work(&settings, thread, &control, &notes);
+            if result.is_err() {
+                control.abort();
+            }
+            drop(notes.send(Note::Done(thread, Box::new(result))));
+        })
+}
+
+/// One generator thread, from its first to its last instruction.
+fn work(
+    settings: &Settings,
+    thread: usize,
+    control: &Arc<Control>,
+    notes: &Sender<Note>,
+) -> Result<Outcome, Failure> {
+    if let Some(&cpu) = settings.cpus.get(thread % settings.cpus.len().max(1)) {
+        affinity::pin(cpu).map_err(|error| Failure::Machine(error.to_string()))?;
+    }
+    // Where it is refused, sends are planned as precisely and leave some 50
+    // microseconds later, which the lateness shows.
+    let _ = prctl::set_timerslack(TIMER_SLACK);
+    let driver = open_driver(settings, thread)?;
+    drop(notes.send(Note::Started(driver.waker())));
+    match settings.load {
+        Load::Echo { pace, .. } => drive(
+            driver,
+            Echo::new(settings, pace, thread),
+            settings,
+            control,
+            thread,
+            notes,
+        ),
+        Load::Broadcast {
+            publishers,
+            subscribers,
+            topics,
+            rate,
+        } => {
+            let members = Membership {
+                publishers,
+                subscribers,
+                topics,
+            };
+            let load = Broadcast::new(settings, members, rate, thread, Arc::clone(control));
+            drive(driver, load, settings, control, thread, notes)
+        }
+    }
+}
+
+fn open_driver(settings: &Settings, thread: usize) -> Result<Selected, DriverError> {
+    let sockets = u32::try_from(settings.share(thread)).unwrap_or(u32::MAX);
+    let defaults = UringConfig::default();
+    let max_sockets = sockets.saturating_add(16).max(defaults.max_sockets);
+    Selected::open(UringConfig {
+        max_sockets,
+        ..defaults
+    })
+}
+
+fn drive<W: Workload>(
+    driver: Selected,
+    load: W,
+    settings: &Settings,
+    control: &Arc<Control>,
+    thread: usize,
+    notes: &Sender<Note>,
+) -> Result<Outcome, Failure> {
+    let seed = getrandom::u64()
+        .map_err(|error| Failure::Machine(format!("no random numbers: {error}")))?;
+    let worker = Worker::new(driver, load, settings, Arc::clone(control), thread, seed);
+    // The main thread outlives the workers, so a note always arrives.
+    let ready = || drop(notes.send(Note::Ready));
+    let failed = || drop(notes.send(Note::Failed));
+    worker.run(ready, failed)
+}
+
+/// The main thread's view of a run.
+struct Conductor<'a> {
+    settings: &'a Settings,
+    control: Arc<Control>,
+    inbox: Receiver<Note>,
+    clock: Clock,
+    wakers: Vec<Waker>,
+    ready: usize,
+    interrupted: bool,
+    outcomes: Vec<Option<Result<Outcome, Failure>>>,
+}
+
+impl Conductor<'_> {
+    /// Gives the signals and shows the progress until all threads are done.
+    fn conduct(&mut self, threads: &[JoinHandle<()>]) {
+        let mut progress = Progress::new(self.settings);
+        while self.outcomes.iter().any(Option::is_none) {
+            match self.inbox.recv_timeout(progress.interval()) {
+                Ok(note) => self.heed(note),
+                Err(RecvTimeoutError::Timeout) => self.bury(threads),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            progress.show(&self.control, self.clock.now());
+        }
+        progress.end();
+    }
+
+    fn heed(&mut self, note: Note) {
+        match note {
+            Note::Started(waker) => {
+                self.wakers.push(waker);
+                if self.control.aborted() {
+                    self.wake_all();
+                }
+            }
+            Note::Ready => {
+                self.ready += 1;
+                if self.ready == self.settings.threads {
+                    self.control.start_at(self.clock.now() + SETTLE);
+                    self.wake_all();
+                }
+            }
+            Note::Failed => self.wake_all(),
+            Note::Interrupted => {
+                self.interrupted = true;
+                self.control.stop();
+                self.wake_all();
+            }
+            Note::Done(thread, result) => {
+                if result.is_err() {
+                    self.wake_all();
+                }
+                self.outcomes[thread] = Some(*result);
+            }
+        }
+    }
+
+    /// A thread that ended without a note has panicked.
+    fn bury(&mut self, threads: &[JoinHandle<()>]) {
+        for (outcome, thread) in self.outcomes.iter_mut().zip(threads) {
+            if outcome.is_none() && thread.is_finished() {
+                self.control.abort();
+                let died = "a generator thread panicked; this is a bug of the generator";
+                *outcome = Some(Err(Failure::Machine(died.into())));
+            }
+        }
+        if self.control.aborted() {
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        self.wakers.iter().for_each(Wake::wake);
+    }
+
+    fn end(self) -> Ended {
+        let mut tally = Tally::new(Window { from: 0, to: 0 });
+        let mut threads = Vec::new();
+        let mut failure: Option<Failure> = None;
+        for outcome in self.outcomes.into_iter().flatten() {
+            match outcome {
+                Ok(outcome) => {
+                    tally.merge(&outcome.tally);
+                    let spent = Spent {
+                        cpu: outcome.cpu,
+                        measured: outcome.measured,
+                    };
+                    threads.push((spent, outcome.connections));
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        tally.settle();
+        Ended {
+            tally,
+            threads,
+            interrupted: self.interrupted,
+            failure,
+        }
+    }
+}

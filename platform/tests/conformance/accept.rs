@@ -1,0 +1,144 @@
+//! D2: accepting is a stream. D10: what it yields may be adopted anywhere.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use hioload_platform::{Driver, Event, Listener};
+
+use crate::rig::{Fixture, PATIENCE, RigOf, Sizes, loopback, reset};
+
+pub(crate) fn an_accepted_socket_echoes<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let (listener, addr) = rig.listen();
+    let mut peer = TcpStream::connect(addr).expect("the listener listens");
+    let socket = rig.accepted(listener);
+    let token = rig.driver.adopt(socket).expect("room for a socket");
+    assert_eq!(rig.driver.peer_addr(token), peer.local_addr().ok());
+    rig.driver.recv_start(token);
+    peer.write_all(b"hello").expect("the driver receives");
+    let bytes = rig.receive(token, 5);
+    rig.send(token, &bytes);
+    assert_eq!(rig.sent(token).expect("the peer receives"), 5);
+    let mut back = [0; 5];
+    peer.read_exact(&mut back).expect("the driver sends");
+    assert_eq!(&back, b"hello");
+    rig.close(token);
+    rig.close(listener);
+    assert_eq!(rig.driver.stats().attached, 0);
+}
+
+pub(crate) fn one_listener_yields_many_sockets<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let (listener, addr) = rig.listen();
+    for round in 0..3 {
+        let peers: Vec<_> = (0..100)
+            .map(|_| TcpStream::connect(addr).expect("the backlog has room"))
+            .collect();
+        for _ in &peers {
+            drop(rig.accepted(listener));
+        }
+        assert!(rig.log.is_empty(), "round {round}: {:?}", rig.log);
+    }
+}
+
+pub(crate) fn an_accepted_socket_keeps_nodelay_and_closes_on_exec<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let (listener, addr) = rig.listen();
+    let _peer = TcpStream::connect(addr).expect("the listener listens");
+    let socket = rig.accepted(listener);
+    let stream = socket2::SockRef::from(&socket);
+    assert!(
+        stream.tcp_nodelay().expect("a TCP option"),
+        "inherited from the listener"
+    );
+    let flags = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_GETFD).expect("an open socket");
+    assert_eq!(flags & nix::libc::FD_CLOEXEC, nix::libc::FD_CLOEXEC);
+}
+
+pub(crate) fn an_accepted_socket_is_adopted_by_another_thread<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let (listener, addr) = rig.listen();
+    let mut peer = TcpStream::connect(addr).expect("the listener listens");
+    peer.set_read_timeout(Some(PATIENCE))
+        .expect("a timeout can be set");
+    let socket = rig.accepted(listener);
+    let other = std::thread::spawn(move || {
+        let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+        let token = rig.driver.adopt(socket).expect("room for a socket");
+        rig.driver.recv_start(token);
+        let bytes = rig.receive(token, 4);
+        rig.send(token, &bytes);
+        rig.sent(token).expect("the peer receives");
+        rig.close(token);
+    });
+    peer.write_all(b"over").expect("the other driver receives");
+    let mut back = Vec::new();
+    peer.read_to_end(&mut back)
+        .expect("the other driver sends and closes");
+    assert_eq!(back, b"over");
+    other.join().expect("the other thread is content");
+}
+
+pub(crate) fn a_socket_reset_before_it_was_accepted_does_not_stop_the_listener<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let listener = crate::rig::bind();
+    let addr = listener
+        .local_addr()
+        .expect("a bound listener has an address");
+    for _ in 0..8 {
+        reset(TcpStream::connect(addr).expect("the backlog has room"));
+    }
+    let listener = rig.driver.listen(listener).expect("room for a listener");
+    let good = TcpStream::connect(addr).expect("the backlog has room");
+    let wanted = good.local_addr().ok();
+    rig.until("the good socket", |rig| {
+        rig.log.drain(..).any(|event| match event {
+            Event::Accepted { socket, .. } => socket.peer_addr().ok() == wanted,
+            _ => false,
+        })
+    });
+    rig.close(listener);
+}
+
+pub(crate) fn a_closed_listener_accepts_nothing<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let (listener, addr) = rig.listen();
+    rig.pump(Duration::ZERO);
+    rig.close(listener);
+    assert!(
+        TcpStream::connect(addr).is_err(),
+        "nothing listens there any more"
+    );
+    rig.never(
+        "an event of a closed listener",
+        Duration::from_millis(20),
+        |_| true,
+    );
+}
+
+pub(crate) fn a_non_blocking_listener_is_served<F: Fixture>() {
+    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let listener = std::net::TcpListener::bind(loopback(0)).expect("loopback can be bound");
+    listener
+        .set_nonblocking(true)
+        .expect("a listener may be non-blocking");
+    let addr = listener
+        .local_addr()
+        .expect("a bound listener has an address");
+    let listener = rig
+        .driver
+        .listen(Listener::from(listener))
+        .expect("room for a listener");
+    rig.pump(Duration::from_millis(5));
+    let _peer = TcpStream::connect(addr).expect("the listener listens");
+    drop(rig.accepted(listener));
+    // It waits in the kernel, it does not spin.
+    let before = rig.driver.stats().enters;
+    rig.pump(Duration::from_millis(20));
+    assert!(
+        rig.driver.stats().enters - before < 5,
+        "{:?}",
+        rig.driver.stats()
+    );
+}

@@ -1,0 +1,190 @@
+//! The conformance suite: what a backend must do to exist.
+//!
+//! Every test is generic over a [`Fixture`](rig::Fixture) and provokes one
+//! promise of `Driver` with real sockets on loopback. A backend is stamped with
+//! the whole suite below; io_uring twice, since plain and incremental buffers
+//! differ in everything about receiving.
+
+mod accept;
+mod close;
+mod connect;
+mod descriptors;
+mod drop;
+mod many;
+mod overflow;
+mod pool;
+mod probe;
+mod recv;
+mod rig;
+mod send;
+mod time;
+mod wake;
+mod watch;
+mod zero_copy;
+
+use hioload_platform::DriverError;
+use hioload_platform::backend::uring::{RecvMode, UringConfig, UringDriver};
+
+use rig::{Fixture, Sizes};
+
+fn uring(sizes: &Sizes, recv_mode: RecvMode) -> Result<UringDriver, DriverError> {
+    UringDriver::open(UringConfig {
+        entries: sizes.requests,
+        completions: sizes.completions,
+        recv_buffers: sizes.buffers,
+        recv_buffer_size: sizes.buffer_size,
+        max_sockets: sizes.sockets,
+        max_leases_per_socket: sizes.leases_per_socket,
+        zero_copy_threshold: sizes.zero_copy,
+        recv_mode,
+    })
+}
+
+enum Plain {}
+
+impl Fixture for Plain {
+    type Driver = UringDriver;
+
+    fn open(sizes: &Sizes) -> Result<UringDriver, DriverError> {
+        uring(sizes, RecvMode::Plain)
+    }
+}
+
+enum Incremental {}
+
+impl Fixture for Incremental {
+    type Driver = UringDriver;
+
+    fn open(sizes: &Sizes) -> Result<UringDriver, DriverError> {
+        uring(sizes, RecvMode::Incremental)
+    }
+}
+
+/// Stamps the suite on a backend.
+macro_rules! suite {
+    ($backend:ident, $fixture:ident) => {
+        mod $backend {
+            use crate::$fixture as Fixed;
+
+            suite!(@file accept:
+                an_accepted_socket_echoes,
+                one_listener_yields_many_sockets,
+                an_accepted_socket_keeps_nodelay_and_closes_on_exec,
+                an_accepted_socket_is_adopted_by_another_thread,
+                a_socket_reset_before_it_was_accepted_does_not_stop_the_listener,
+                a_closed_listener_accepts_nothing,
+                a_non_blocking_listener_is_served,
+            );
+            suite!(@file recv:
+                nothing_is_received_before_it_is_asked_for,
+                a_long_stream_arrives_whole_and_in_order,
+                many_small_messages_of_many_sockets_keep_their_order,
+                the_end_comes_after_the_bytes_and_sending_goes_on,
+                a_reset_is_a_failure,
+                a_paused_stream_is_silent_and_loses_nothing,
+                a_stream_resumed_while_its_pause_is_under_way_runs,
+                a_non_blocking_socket_is_served,
+                received_bytes_may_be_changed_in_place,
+            );
+            suite!(@file pool:
+                an_empty_pool_stalls_and_returned_leases_resume,
+                a_returned_lease_resumes_at_once,
+                one_greedy_socket_is_capped,
+                buffers_of_closed_sockets_come_back,
+                a_lease_outlives_its_socket_and_its_driver,
+            );
+            suite!(@file send:
+                a_second_send_waits_for_the_first,
+                a_slow_reader_gets_every_byte_of_a_large_send,
+                many_segments_arrive_in_order,
+                a_send_to_a_gone_peer_fails,
+                the_end_follows_the_last_byte,
+                empty_segments_do_no_harm,
+            );
+            suite!(@file close:
+                a_close_awaits_a_receive_and_a_blocked_send,
+                a_close_works_at_any_stage,
+                a_connecting_socket_can_be_closed,
+                a_stale_token_does_nothing_to_the_next_socket,
+                slots_stay_dense_and_events_find_their_socket,
+                a_full_table_refuses,
+            );
+            suite!(@file overflow:
+                completions_beyond_the_queue_arrive,
+                requests_beyond_the_queue_are_kept,
+                a_wait_is_bounded_and_a_backlog_does_not_block,
+            );
+            suite!(@file time:
+                a_deadline_is_never_early,
+                a_completion_without_an_event_does_not_end_a_wait,
+                a_deadline_that_passed_still_serves_what_is_due,
+            );
+            suite!(@file wake:
+                wakes_before_a_turn_cost_one,
+                no_wake_of_many_threads_is_lost,
+                drivers_wake_each_other,
+                a_wake_ends_a_wait_without_deadline,
+                a_driver_may_wake_itself,
+                a_wake_of_a_gone_driver_does_nothing,
+                a_wake_of_a_driver_that_ends_before_its_turn_arrives,
+            );
+            suite!(@file connect:
+                a_connection_is_made_and_used,
+                a_refused_connection_says_so,
+                a_silent_target_times_out,
+                a_connection_comes_from_its_source_address,
+                a_source_that_is_not_ours_is_refused,
+            );
+            suite!(@file watch:
+                a_readable_source_is_ready_every_time,
+                a_source_readable_before_it_is_watched_is_ready,
+                a_source_whose_other_end_is_gone_is_ready_and_does_not_spin,
+            );
+            suite!(@file many:
+                ten_thousand_sockets_open_talk_and_close,
+            );
+            suite!(@file drop:
+                a_driver_can_be_dropped_with_everything_in_flight,
+                a_driver_can_be_dropped_at_once,
+            );
+            suite!(@alone descriptors: a_full_descriptor_table_pauses_accepting);
+        }
+    };
+    (@file $file:ident: $($test:ident),+ $(,)?) => {
+        mod $file {
+            $(#[test]
+            fn $test() {
+                crate::$file::$test::<super::Fixed>();
+            })+
+        }
+    };
+    // In a process of its own.
+    (@alone $file:ident: $test:ident) => {
+        mod $file {
+            #[test]
+            fn $test() {
+                let path = concat!(module_path!(), "::", stringify!($test));
+                crate::rig::alone(path, crate::$file::$test::<super::Fixed>);
+            }
+        }
+    };
+}
+
+suite!(uring_plain, Plain);
+suite!(uring_incremental, Incremental);
+
+/// What only io_uring has.
+mod uring_only {
+    use crate::Incremental as Fixed;
+
+    suite!(@file zero_copy:
+        a_copied_zero_copy_send_is_the_last,
+        a_close_does_not_wait_for_a_peer_to_acknowledge,
+    );
+
+    #[test]
+    fn a_seccomp_filter_is_named() {
+        let path = concat!(module_path!(), "::a_seccomp_filter_is_named");
+        crate::rig::alone(path, crate::probe::a_seccomp_filter_is_named);
+    }
+}
