@@ -9,8 +9,9 @@ pub enum DeflateMode {
     Shared,
     /// A compressor and an inflater of its own for each connection that has
     /// sent or received a compressed message, with context takeover unless the
-    /// peer declines it. Similar messages shrink much further, for 150 to
-    /// 350 KiB a connection, and a broadcast is compressed for each.
+    /// peer declines it. Similar messages shrink much further, and a broadcast
+    /// is compressed for each. It costs a connection 315 KiB to compress
+    /// (140 KiB with the least memory and window) and 46 KiB to inflate.
     Dedicated,
 }
 
