@@ -173,24 +173,25 @@ pub(crate) fn decode_header(
     if (second & MASKED != 0) != masked {
         return Err(wrong_masking(masked));
     }
-    let (len, rest) = match second & !MASKED {
+    let short_len = second & !MASKED;
+    if opcode.is_control() && usize::from(short_len) > MAX_CONTROL {
+        return Err(ProtocolError::ControlTooLong);
+    }
+    let (len, rest) = match short_len {
         126 => {
             let Some((len, rest)) = rest.split_first_chunk() else {
-                return decode_short(opcode, 4, masked);
+                return Ok(length_missing(4, masked));
             };
             (shortest(u16::from_be_bytes(*len).into(), 126)?, rest)
         }
         127 => {
             let Some((len, rest)) = rest.split_first_chunk() else {
-                return decode_short(opcode, 10, masked);
+                return Ok(length_missing(10, masked));
             };
             (shortest(u64::from_be_bytes(*len), 1 << 16)?, rest)
         }
         len => (u64::from(len), rest),
     };
-    if opcode.is_control() && len > MAX_CONTROL as u64 {
-        return Err(ProtocolError::ControlTooLong);
-    }
     let before_mask = bytes.len() - rest.len();
     if !masked {
         let header = Header {
@@ -264,15 +265,12 @@ fn decode_start(bytes: &[u8], deflate: bool) -> Result<Decoded, ProtocolError> {
     Ok(Decoded::Partial { needed: 2 })
 }
 
-/// A longer length follows whose bytes are not there yet.
+/// A longer length follows, to byte `end`, that is not all there.
 #[cold]
-fn decode_short(opcode: OpCode, end: usize, masked: bool) -> Result<Decoded, ProtocolError> {
-    if opcode.is_control() {
-        return Err(ProtocolError::ControlTooLong);
-    }
-    Ok(Decoded::Partial {
+fn length_missing(end: usize, masked: bool) -> Decoded {
+    Decoded::Partial {
         needed: if masked { end + 4 } else { end },
-    })
+    }
 }
 
 #[inline]

@@ -9,8 +9,9 @@ pub enum DeflateMode {
     Shared,
     /// A compressor and an inflater of its own for each connection that has
     /// sent or received a compressed message, with context takeover unless the
-    /// peer declines it. Similar messages shrink much further, for 150 to
-    /// 350 KiB a connection, and a broadcast is compressed for each.
+    /// peer declines it. Similar messages shrink much further, and a broadcast
+    /// is compressed for each. It costs a connection 315 KiB to compress
+    /// (140 KiB with the least memory and window) and 46 KiB to inflate.
     Dedicated,
 }
 
@@ -53,6 +54,16 @@ impl DeflateConfig {
 }
 
 impl Default for DeflateConfig {
+    /// Chosen on JSON-like chat messages. Shared, level 1, on one core: a
+    /// message of 1 KiB takes 298 bytes on the wire and 14 microseconds, of
+    /// which 10 clear the tables that an earlier message left (128 KiB in
+    /// `zlib-rs`); level 2 takes 236 bytes and 20 microseconds, level 6 no
+    /// fewer bytes. A message of 128 bytes shrinks by 8 of them, one of 256 by
+    /// 108, hence the minimum. Dedicated, messages of 32 bytes already shrink
+    /// to 14, and 1 KiB to 64 in less than a microsecond.
+    ///
+    /// A ratio of 200 is beyond text and below what deflate can do (1032); up
+    /// to the floor of 1 MiB, inflating takes about a millisecond.
     fn default() -> Self {
         Self {
             mode: DeflateMode::Shared,
@@ -60,7 +71,7 @@ impl Default for DeflateConfig {
             mem_level: 8,
             window_bits: 15,
             peer_window_bits: 15,
-            min_size: 128,
+            min_size: 256,
             max_ratio: 200,
             ratio_floor: 1 << 20,
         }

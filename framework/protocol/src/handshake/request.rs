@@ -49,6 +49,9 @@ pub fn parse_request<'b>(
     buf: &'b [u8],
     limits: &HandshakeLimits,
 ) -> Result<Parsed<Request<'b>>, Refusal> {
+    if buf == b"\r" {
+        return Ok(Parsed::Partial);
+    }
     let skipped = if buf.starts_with(b"\r\n") { 2 } else { 0 };
     let bytes = &buf[skipped..];
     if bytes.first().is_some_and(|&b| b == b'\r' || b == b'\n') {

@@ -4,6 +4,7 @@ mod assembly;
 mod close;
 mod deflate;
 mod endpoint;
+mod fuzz;
 mod handshake;
 mod interop;
 mod negotiation;

@@ -67,6 +67,12 @@ fn violations() -> Vec<(&'static str, Vec<u8>, ProtocolError, u16)> {
             1002,
         ),
         (
+            "ping of 2^63 and more",
+            vec![0x89, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            E::ControlTooLong,
+            1002,
+        ),
+        (
             "nothing to continue",
             masked(true, Continuation, b"a"),
             E::UnexpectedContinuation,
