@@ -1,7 +1,7 @@
 //! All connections of one thread.
 
 use hioload_platform::{ChunkPool, Driver, Token};
-use hioload_protocol::{CloseCode, Kind, Limits, MaskKeys, MessagePool};
+use hioload_protocol::{CloseCode, DeflateConfig, Kind, Limits, MaskKeys, Resources};
 
 use crate::link::{Link, Stage};
 
@@ -16,9 +16,7 @@ pub(crate) struct Links {
     dirty: Vec<u32>,
     open: usize,
     attached: usize,
-    pub(crate) masks: MaskKeys,
-    pub(crate) messages: MessagePool,
-    pub(crate) limits: Limits,
+    pub(crate) resources: Resources,
 }
 
 impl Links {
@@ -26,18 +24,17 @@ impl Links {
     /// `max_message` bytes.
     pub(crate) fn new(count: usize, max_message: usize, seed: u64) -> Self {
         let pool = ChunkPool::new();
+        let limits = Limits {
+            max_message,
+            ..Limits::default()
+        };
         Self {
             list: (0..count).map(|_| Link::new(pool.clone())).collect(),
             slots: Vec::new(),
             dirty: Vec::with_capacity(count),
             open: 0,
             attached: 0,
-            masks: MaskKeys::from_seed(seed),
-            messages: MessagePool::new(),
-            limits: Limits {
-                max_message,
-                ..Limits::default()
-            },
+            resources: Resources::new(limits, MaskKeys::from_seed(seed), DeflateConfig::default()),
         }
     }
 
@@ -62,8 +59,8 @@ impl Links {
     }
 
     /// The connection and what all share, to give both to the protocol.
-    pub(crate) fn split(&mut self, index: usize) -> (&mut Link, &mut MaskKeys, &mut MessagePool) {
-        (&mut self.list[index], &mut self.masks, &mut self.messages)
+    pub(crate) fn split(&mut self, index: usize) -> (&mut Link, &mut Resources) {
+        (&mut self.list[index], &mut self.resources)
     }
 
     /// The connection a token belongs to.
@@ -120,7 +117,7 @@ impl Links {
         let link = &mut self.list[index];
         let sent = link
             .ws
-            .send(kind, payload, &mut self.masks, &mut link.outbox);
+            .send(kind, payload, &mut self.resources, &mut link.outbox);
         debug_assert!(sent.is_ok(), "an open connection has sent no Close frame");
         self.touch(index);
     }
@@ -129,7 +126,7 @@ impl Links {
     pub(crate) fn close(&mut self, index: usize) {
         let link = &mut self.list[index];
         link.ws
-            .close(CloseCode::NORMAL, "", &mut self.masks, &mut link.outbox);
+            .close(CloseCode::NORMAL, "", &mut self.resources, &mut link.outbox);
         self.leave(index, Stage::Closing);
         self.touch(index);
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::Deflate;
+
 /// WebSocket chat and broadcast server.
 ///
 /// Serves a chat page on /, echoes on /echo, relays on /broadcast/{topic}, and
@@ -53,6 +55,10 @@ pub(crate) struct Cli {
     /// connection is closed with 1009. [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     pub(crate) max_message: Option<usize>,
+
+    /// permessage-deflate for clients that offer it. [default: shared]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) deflate: Option<Deflate>,
 
     /// Silence before a peer is closed with 1001, such as 120s; 0s is never.
     /// Answers to pings are not silence. [default: 120s]

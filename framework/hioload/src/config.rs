@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hioload_protocol::CloseCode;
 use hioload_protocol::handshake::HandshakeLimits;
-use hioload_protocol::{KeepaliveConfig, Limits};
+use hioload_protocol::{DeflateConfig, KeepaliveConfig, Limits};
 
 use hioload_platform::Nanos;
 use hioload_platform::clock::nanos;
@@ -60,6 +60,8 @@ pub struct Config {
     /// Bytes that may wait to be sent to one connection before `backpressure`
     /// applies. One message may go beyond it.
     pub backpressure_limit: usize,
+    /// permessage-deflate (RFC 7692) for clients that offer it; `None`: never.
+    pub deflate: Option<DeflateConfig>,
     /// What happens above `backpressure_limit`.
     pub backpressure: Backpressure,
     /// From the request to stop to the end of all connections.
@@ -81,6 +83,7 @@ impl Default for Config {
             ping_interval: Some(Duration::from_secs(25)),
             pong_timeout: Duration::from_secs(10),
             backpressure_limit: 1 << 20,
+            deflate: Some(DeflateConfig::default()),
             backpressure: Backpressure::Close(CloseCode::TRY_AGAIN),
             drain_timeout: Duration::from_secs(10),
         }
@@ -131,6 +134,24 @@ impl Config {
         positive("pong_timeout", self.pong_timeout)?;
         positive("idle_timeout", self.idle_timeout.unwrap_or(Duration::MAX))?;
         positive("ping_interval", self.ping_interval.unwrap_or(Duration::MAX))?;
+        if let Some(deflate) = &self.deflate {
+            let range = |field, value: u8, least: u8, most: u8| {
+                if (least..=most).contains(&value) {
+                    return Ok(());
+                }
+                let (least, most) = (usize::from(least), usize::from(most));
+                Err(ConfigError::OutOfRange {
+                    field,
+                    value: value.into(),
+                    least,
+                    most,
+                })
+            };
+            range("deflate.level", deflate.level, 0, 9)?;
+            range("deflate.mem_level", deflate.mem_level, 1, 9)?;
+            range("deflate.window_bits", deflate.window_bits, 9, 15)?;
+            range("deflate.peer_window_bits", deflate.peer_window_bits, 8, 15)?;
+        }
         if let Backpressure::Close(code) = self.backpressure
             && !code.is_sendable()
         {
@@ -148,6 +169,7 @@ impl Config {
 pub(crate) struct Rules {
     pub(crate) limits: Limits,
     pub(crate) head: HandshakeLimits,
+    pub(crate) deflate: Option<DeflateConfig>,
     pub(crate) keepalive: KeepaliveConfig,
     pub(crate) handshake_timeout: Nanos,
     pub(crate) close_timeout: Nanos,
@@ -169,6 +191,7 @@ impl From<&Config> for Rules {
                 max_headers: config.max_headers,
                 ..HandshakeLimits::default()
             },
+            deflate: config.deflate,
             keepalive: KeepaliveConfig {
                 ping_interval: config.ping_interval.map(nanos),
                 pong_timeout: nanos(config.pong_timeout),

@@ -69,6 +69,18 @@ pub enum ConfigError {
         /// The most that works.
         most: usize,
     },
+    /// Outside what works.
+    #[error("{field} is {value}, it must be {least} to {most}")]
+    OutOfRange {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// The least that works.
+        least: usize,
+        /// The most that works.
+        most: usize,
+    },
     /// A duration of zero.
     #[error("{field} is zero; give a duration, or leave it out to switch it off where it can be")]
     ZeroDuration {

@@ -45,7 +45,7 @@ pub use config::{Backpressure, Config};
 pub use error::{ConfigError, Error, Result};
 pub use hioload_platform::{Frame, Nanos, probe};
 pub use hioload_protocol::frame::encode_message;
-pub use hioload_protocol::{CloseCode, Kind};
+pub use hioload_protocol::{CloseCode, DeflateConfig, DeflateMode, Kind};
 pub use http::{Refusal, Request, Response};
 pub use metrics::Metrics;
 pub use server::{Handle, InboxFull, Running, Server, Shard};

@@ -4,17 +4,24 @@
 //! receiving half.
 
 mod assembly;
+mod flags;
+mod inflate;
 mod receive;
+mod takeover;
 
 use crate::close::{CloseCode, CloseReason};
+use crate::deflate::{DeflateParams, DeflatePool, Side};
 use crate::error::Closing;
-use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, encode_header};
+use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, encode_header, mark_compressed};
 use crate::mask_keys::MaskKeys;
 use crate::message::Kind;
 use crate::output::Output;
+use crate::resources::Resources;
 
 pub(crate) use assembly::Assembly;
 use assembly::Control;
+use flags::Flags;
+use takeover::Takeover;
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +34,10 @@ pub enum Role {
 
 /// The protocol state of one connection.
 ///
-/// It owns no buffer while it is idle: 48 bytes and nothing on the heap. A
+/// It owns no buffer while it is idle: 56 bytes and nothing on the heap. A
 /// message cut by the end of the input is kept in a pooled buffer until it is
-/// complete.
+/// complete. Only where context takeover was agreed on does it keep, once it
+/// has sent or received a compressed message, a compressor or an inflater.
 ///
 /// # Order of calls
 /// After each arrival of bytes, call [`receive`](Self::receive) until it
@@ -46,6 +54,8 @@ pub struct Connection {
     message: Option<Box<Assembly>>,
     /// The control frame of which some bytes have arrived.
     control: Option<Box<Control>>,
+    /// What compressed messages refer back to, if they do.
+    takeover: Option<Box<Takeover>>,
     /// Payload bytes of the current frame that have not arrived. In a data
     /// frame at most `Limits::max_message`.
     remaining: u64,
@@ -56,16 +66,16 @@ pub struct Connection {
     partial_len: u8,
     /// The current frame, while in its payload.
     frame: Option<OpCode>,
-    /// Whether the current frame is the last of its message.
-    fin: bool,
-    role: Role,
     phase: Phase,
-    /// A message was begun by `send_fragment` and not finished.
-    sending_fragments: bool,
+    flags: Flags,
+    /// How messages to the peer may be compressed.
+    sends: Side,
+    /// How messages from the peer may be compressed.
+    receives: Side,
 }
 
 /// A million idle connections are a goal; their protocol state must stay small.
-const _: () = assert!(size_of::<Connection>() <= 48);
+const _: () = assert!(size_of::<Connection>() <= 56);
 
 /// How far the close handshake is (RFC 6455 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,19 +95,55 @@ impl Connection {
         Self {
             message: None,
             control: None,
+            takeover: None,
             remaining: 0,
             mask: [0; 4],
             partial: [0; MAX_HEADER],
             partial_len: 0,
             frame: None,
-            fin: false,
-            role,
             phase: Phase::Open,
-            sending_fragments: false,
+            flags: Flags::of(role),
+            sends: Side::OFF,
+            receives: Side::OFF,
         }
     }
 
-    /// Sends a whole message in one frame. Text must be valid UTF-8, which the
+    /// A connection whose handshake agreed on permessage-deflate.
+    pub fn with_deflate(role: Role, agreed: DeflateParams) -> Self {
+        let (sends, receives) = agreed.sides(role);
+        Self {
+            sends,
+            receives,
+            ..Self::new(role)
+        }
+    }
+
+    /// Which end this is.
+    #[inline]
+    pub fn role(&self) -> Role {
+        self.flags.role()
+    }
+
+    /// Whether permessage-deflate was agreed on.
+    #[inline]
+    pub fn has_deflate(&self) -> bool {
+        self.receives.is_on()
+    }
+
+    /// Whether frames of
+    /// [`encode_message_deflated`](crate::encode_message_deflated) may go to
+    /// this peer: it is a client whose server does not take its context over,
+    /// and its window holds that of the pool's. Every other peer gets messages
+    /// by [`send`](Self::send), or uncompressed frames.
+    #[inline]
+    pub fn takes_shared_deflate(&self, pool: &DeflatePool) -> bool {
+        self.role() == Role::Server
+            && !self.sends.takeover()
+            && self.sends.window_bits() >= pool.config().window_bits
+    }
+
+    /// Sends a whole message in one frame, compressed if that was agreed on
+    /// and it is large enough. Text must be valid UTF-8, which the
     /// caller knows (it has a `str`) and which is not checked again.
     ///
     /// Not between the fragments of another message.
@@ -109,19 +155,23 @@ impl Connection {
         &mut self,
         kind: Kind,
         payload: &[u8],
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<(), Closing> {
         debug_assert!(
-            !self.sending_fragments,
+            !self.flags.has(Flags::SENDING),
             "a fragmented message is not finished"
         );
-        self.send_frame(true, kind.into(), payload, masks, out)
+        if self.compresses(payload, resources) {
+            return self.send_compressed(kind, payload, resources, out);
+        }
+        self.send_frame(true, kind.into(), payload, &mut resources.masks, out)
     }
 
     /// Sends one fragment of a message: `first` begins it, `fin` ends it. A
     /// code point of text may be cut between fragments. Pings, pongs and a
-    /// close may come between fragments, other messages may not.
+    /// close may come between fragments, other messages may not. The message
+    /// is compressed if its first fragment is large enough to be.
     ///
     /// # Errors
     /// [`Closing`] after the Close frame was sent.
@@ -131,17 +181,29 @@ impl Connection {
         payload: &[u8],
         first: bool,
         fin: bool,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<(), Closing> {
-        debug_assert_eq!(self.sending_fragments, !first, "fragments out of order");
+        debug_assert_eq!(
+            self.flags.has(Flags::SENDING),
+            !first,
+            "fragments out of order"
+        );
         let opcode = if first {
             kind.into()
         } else {
             OpCode::Continuation
         };
-        self.send_frame(fin, opcode, payload, masks, out)?;
-        self.sending_fragments = !fin;
+        if first {
+            let compresses = self.compresses(payload, resources);
+            self.flags.set(Flags::COMPRESSING, compresses);
+        }
+        if self.flags.has(Flags::COMPRESSING) {
+            self.send_compressed_fragment(opcode, payload, fin, resources, out)?;
+        } else {
+            self.send_frame(fin, opcode, payload, &mut resources.masks, out)?;
+        }
+        self.flags.set(Flags::SENDING, !fin);
         Ok(())
     }
 
@@ -153,10 +215,11 @@ impl Connection {
     pub fn ping(
         &mut self,
         payload: &[u8],
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<(), Closing> {
-        self.send_frame(true, OpCode::Ping, control_payload(payload), masks, out)
+        let payload = control_payload(payload);
+        self.send_frame(true, OpCode::Ping, payload, &mut resources.masks, out)
     }
 
     /// Sends a pong that nobody asked for, as a one-way heartbeat; those that
@@ -168,10 +231,11 @@ impl Connection {
     pub fn pong(
         &mut self,
         payload: &[u8],
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<(), Closing> {
-        self.send_frame(true, OpCode::Pong, control_payload(payload), masks, out)
+        let payload = control_payload(payload);
+        self.send_frame(true, OpCode::Pong, payload, &mut resources.masks, out)
     }
 
     /// Starts the close handshake: the Close frame is the last one sent, and
@@ -186,13 +250,14 @@ impl Connection {
         &mut self,
         code: CloseCode,
         reason: &str,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> bool {
         if self.phase != Phase::Open {
             return false;
         }
-        self.write_close(code, &CloseReason::from(reason), masks, out);
+        let reason = CloseReason::from(reason);
+        self.write_close(code, &reason, &mut resources.masks, out);
         self.phase = Phase::CloseSent;
         true
     }
@@ -235,8 +300,13 @@ impl Connection {
         if self.phase != Phase::Open {
             return Err(Closing);
         }
-        self.write(fin, opcode, payload, masks, out);
+        self.write(fin, opcode, false, payload, masks, out);
         Ok(())
+    }
+
+    #[inline]
+    fn compresses(&self, payload: &[u8], resources: &Resources) -> bool {
+        self.sends.can_compress() && payload.len() >= resources.deflate.config().min_size
     }
 
     #[inline]
@@ -244,16 +314,20 @@ impl Connection {
         &self,
         fin: bool,
         opcode: OpCode,
+        compressed: bool,
         payload: &[u8],
         masks: &mut MaskKeys,
         out: &mut impl Output,
     ) {
-        let mask = match self.role {
+        let mask = match self.role() {
             Role::Server => None,
             Role::Client => Some(masks.next()),
         };
         let mut header = [0; MAX_HEADER];
         let used = encode_header(&mut header, fin, opcode, payload.len() as u64, mask);
+        if compressed {
+            mark_compressed(&mut header);
+        }
         out.frame(&header[..used], payload, mask);
     }
 
@@ -273,7 +347,7 @@ impl Connection {
         } else {
             0
         };
-        self.write(true, OpCode::Close, &payload[..used], masks, out);
+        self.write(true, OpCode::Close, false, &payload[..used], masks, out);
     }
 }
 

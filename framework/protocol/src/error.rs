@@ -3,15 +3,16 @@
 use thiserror::Error;
 
 use crate::close::CloseCode;
+use crate::deflate::Corrupt;
 use crate::utf8::InvalidUtf8;
 
-/// The peer violated RFC 6455 or a limit of this endpoint. The connection has
+/// The peer violated RFC 6455, RFC 7692 or a limit of this endpoint. The connection has
 /// failed (section 7.1.7): its Close frame is in the output and nothing more
 /// is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A reserved bit is set although no extension was negotiated.
+    /// A reserved bit is set that no agreed extension gives a meaning here.
     #[error("reserved bits set")]
     ReservedBits,
     /// The opcode is one of the reserved ones.
@@ -64,6 +65,15 @@ pub enum ProtocolError {
         /// The limit.
         limit: u32,
     },
+    /// A compressed message is not a deflate stream.
+    #[error("compressed message is corrupt")]
+    BadDeflate,
+    /// A compressed message inflates to too many times its size.
+    #[error("message inflates to more than {limit} times its size")]
+    RatioExceeded {
+        /// The limit.
+        limit: u32,
+    },
     /// A length written in more bytes than it needs.
     #[error("length not in its shortest form")]
     NonMinimalLength,
@@ -76,12 +86,19 @@ impl ProtocolError {
     /// The code to close with: 1002, 1007 or 1009.
     pub fn close_code(&self) -> CloseCode {
         match self {
-            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::InvalidUtf8 | Self::BadDeflate => CloseCode::INVALID_PAYLOAD,
             Self::FrameTooLarge { .. }
             | Self::MessageTooLarge { .. }
+            | Self::RatioExceeded { .. }
             | Self::TooManyFragments { .. } => CloseCode::TOO_BIG,
             _ => CloseCode::PROTOCOL_ERROR,
         }
+    }
+}
+
+impl From<Corrupt> for ProtocolError {
+    fn from(Corrupt: Corrupt) -> Self {
+        Self::BadDeflate
     }
 }
 

@@ -19,6 +19,8 @@ pub const MAX_CONTROL: usize = 125;
 
 const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
+/// The first reserved bit: compressed, if that was agreed on (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
 
 /// What a frame is.
@@ -108,6 +110,12 @@ pub fn encode_header(
     }
 }
 
+/// Marks the message that an encoded header begins as compressed.
+#[inline]
+pub(crate) fn mark_compressed(header: &mut [u8; MAX_HEADER]) {
+    header[0] |= RSV1;
+}
+
 /// A whole message as one unmasked frame, as a server sends it: for a
 /// broadcast, encoded once and queued to every subscriber.
 pub fn encode_message(kind: Kind, payload: &[u8]) -> Vec<u8> {
@@ -123,6 +131,8 @@ pub fn encode_message(kind: Kind, payload: &[u8]) -> Vec<u8> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) fin: bool,
+    /// The message that this frame begins is compressed.
+    pub(crate) compressed: bool,
     pub(crate) opcode: OpCode,
     pub(crate) len: u64,
     /// Zero in an unmasked frame.
@@ -144,38 +154,49 @@ pub(crate) enum Decoded {
 }
 
 /// Decodes the header at the start of `bytes`; `masked` is what the role of
-/// the sender requires. Violations show as soon as their byte is there.
+/// the sender requires, `deflate` whether messages may be compressed.
+/// Violations show as soon as their byte is there.
 #[inline]
-pub(crate) fn decode_header(bytes: &[u8], masked: bool) -> Result<Decoded, ProtocolError> {
+pub(crate) fn decode_header(
+    bytes: &[u8],
+    masked: bool,
+    deflate: bool,
+) -> Result<Decoded, ProtocolError> {
     let [first, second, rest @ ..] = bytes else {
-        return decode_start(bytes);
+        return decode_start(bytes, deflate);
     };
-    let (fin, opcode) = decode_first(*first)?;
+    let First {
+        fin,
+        compressed,
+        opcode,
+    } = decode_first(*first, deflate)?;
     if (second & MASKED != 0) != masked {
         return Err(wrong_masking(masked));
     }
-    let (len, rest) = match second & !MASKED {
+    let short_len = second & !MASKED;
+    if opcode.is_control() && usize::from(short_len) > MAX_CONTROL {
+        return Err(ProtocolError::ControlTooLong);
+    }
+    let (len, rest) = match short_len {
         126 => {
             let Some((len, rest)) = rest.split_first_chunk() else {
-                return decode_short(opcode, 4, masked);
+                return Ok(length_missing(4, masked));
             };
             (shortest(u16::from_be_bytes(*len).into(), 126)?, rest)
         }
         127 => {
             let Some((len, rest)) = rest.split_first_chunk() else {
-                return decode_short(opcode, 10, masked);
+                return Ok(length_missing(10, masked));
             };
             (shortest(u64::from_be_bytes(*len), 1 << 16)?, rest)
         }
         len => (u64::from(len), rest),
     };
-    if opcode.is_control() && len > MAX_CONTROL as u64 {
-        return Err(ProtocolError::ControlTooLong);
-    }
     let before_mask = bytes.len() - rest.len();
     if !masked {
         let header = Header {
             fin,
+            compressed,
             opcode,
             len,
             mask: [0; 4],
@@ -189,6 +210,7 @@ pub(crate) fn decode_header(bytes: &[u8], masked: bool) -> Result<Decoded, Proto
         Some(&mask) => {
             let header = Header {
                 fin,
+                compressed,
                 opcode,
                 len,
                 mask,
@@ -204,39 +226,51 @@ pub(crate) fn decode_header(bytes: &[u8], masked: bool) -> Result<Decoded, Proto
     }
 }
 
+/// What the first byte of a header says.
+struct First {
+    fin: bool,
+    compressed: bool,
+    opcode: OpCode,
+}
+
 #[inline]
-fn decode_first(first: u8) -> Result<(bool, OpCode), ProtocolError> {
+fn decode_first(first: u8, deflate: bool) -> Result<First, ProtocolError> {
     let fin = first & FIN != 0;
-    if first & RESERVED != 0 {
+    let compressed = first & RESERVED == RSV1 && deflate;
+    if first & RESERVED != 0 && !compressed {
         return Err(ProtocolError::ReservedBits);
     }
     let Some(opcode) = OpCode::from_bits(first & 0x0F) else {
         return Err(ProtocolError::UnknownOpcode(first & 0x0F));
     };
+    if compressed && !matches!(opcode, OpCode::Text | OpCode::Binary) {
+        return Err(ProtocolError::ReservedBits);
+    }
     if opcode.is_control() && !fin {
         return Err(ProtocolError::FragmentedControl);
     }
-    Ok((fin, opcode))
+    Ok(First {
+        fin,
+        compressed,
+        opcode,
+    })
 }
 
 /// Fewer than two bytes.
 #[cold]
-fn decode_start(bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+fn decode_start(bytes: &[u8], deflate: bool) -> Result<Decoded, ProtocolError> {
     if let Some(&first) = bytes.first() {
-        decode_first(first)?;
+        decode_first(first, deflate)?;
     }
     Ok(Decoded::Partial { needed: 2 })
 }
 
-/// A longer length follows whose bytes are not there yet.
+/// A longer length follows, to byte `end`, that is not all there.
 #[cold]
-fn decode_short(opcode: OpCode, end: usize, masked: bool) -> Result<Decoded, ProtocolError> {
-    if opcode.is_control() {
-        return Err(ProtocolError::ControlTooLong);
-    }
-    Ok(Decoded::Partial {
+fn length_missing(end: usize, masked: bool) -> Decoded {
+    Decoded::Partial {
         needed: if masked { end + 4 } else { end },
-    })
+    }
 }
 
 #[inline]
@@ -264,7 +298,7 @@ mod tests {
     use super::*;
 
     fn decode(bytes: &[u8], masked: bool) -> (Header, usize) {
-        match decode_header(bytes, masked).unwrap() {
+        match decode_header(bytes, masked, false).unwrap() {
             Decoded::Header { header, size } => (header, size),
             Decoded::Partial { needed } => panic!("{needed} bytes needed of {bytes:x?}"),
         }
@@ -301,6 +335,7 @@ mod tests {
                             header,
                             Header {
                                 fin,
+                                compressed: false,
                                 opcode,
                                 len,
                                 mask
@@ -320,7 +355,8 @@ mod tests {
             let used = encode_header(&mut out, true, OpCode::Binary, len, Some([9; 4]));
             assert_eq!(used, size);
             for have in 0..used {
-                let Decoded::Partial { needed } = decode_header(&out[..have], true).unwrap() else {
+                let Decoded::Partial { needed } = decode_header(&out[..have], true, false).unwrap()
+                else {
                     panic!("complete at {have} of {used}");
                 };
                 assert!(
@@ -337,5 +373,19 @@ mod tests {
         let long = encode_message(Kind::Binary, &[7; 300]);
         assert_eq!(long[..4], [0x82, 126, 1, 44]);
         assert_eq!(long[4..], [7; 300]);
+    }
+
+    #[test]
+    fn only_the_first_frame_of_a_message_may_be_compressed_and_only_if_agreed() {
+        for first in 0..=0xFF {
+            let frame = [first, 0];
+            let compressed = match decode_header(&frame, false, true) {
+                Ok(Decoded::Header { header, .. }) => header.compressed,
+                _ => false,
+            };
+            let expected = first & RESERVED == RSV1 && matches!(first & 0x0F, 1 | 2);
+            assert_eq!(compressed, expected, "{first:x}");
+            assert!(first & RESERVED == 0 || decode_header(&frame, false, false).is_err());
+        }
     }
 }

@@ -1,14 +1,15 @@
 //! The opening handshake (RFC 6455 section 4) over HTTP/1.1 (RFC 9112).
 //!
 //! A server calls [`parse_request`] on what has arrived until it is complete,
-//! decides by path and headers, and answers an upgrade with [`accept`] and
-//! [`write_accept`], or anything it does not want with a [`Refusal`]. A client
+//! decides by path and headers, and answers an upgrade with [`accept`],
+//! [`negotiate_deflate`] and [`write_accept`], or anything it does not want with a [`Refusal`]. A client
 //! writes a [`ClientRequest`] and calls [`parse_response`].
 //!
 //! Bytes after the head are not looked at: the first frames may already be
 //! among them, and `head_len` says where they begin.
 
 mod client;
+pub(crate) mod extensions;
 mod field;
 mod refusal;
 mod request;
@@ -18,7 +19,7 @@ pub use client::{ClientRequest, ExpectedAccept, Response, ResponseError, parse_r
 pub use field::InvalidField;
 pub use refusal::Refusal;
 pub use request::{Request, Version, parse_request};
-pub use server::{Accepted, accept, write_accept};
+pub use server::{Accepted, Agreed, accept, negotiate_deflate, write_accept};
 
 /// Limits on a request or response head. All but the number of headers are in
 /// bytes.

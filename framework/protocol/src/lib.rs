@@ -1,4 +1,5 @@
-//! The WebSocket protocol (RFC 6455) without any I/O.
+//! The WebSocket protocol (RFC 6455) with permessage-deflate (RFC 7692), without
+//! any I/O.
 //!
 //! Bytes go in, events and bytes to send come out. The crate opens no socket,
 //! reads no clock, starts no thread and draws no randomness of its own: time,
@@ -8,6 +9,7 @@
 //! - [`handshake`]: the HTTP/1.1 opening handshake of both roles.
 //! - [`Connection`]: everything after it; frames, fragments, control frames and
 //!   the close handshake, strict in both roles.
+//! - [`DeflateConfig`], [`DeflatePool`]: compressed messages.
 //! - [`keepalive`]: when to ping, and when to give a silent peer up.
 //! - [`frame`], [`mask`], [`utf8`]: the parts, for callers that need only one.
 //!
@@ -15,18 +17,20 @@
 //! and handed out as a range of that buffer: nothing is allocated or copied.
 //!
 //! ```
-//! use hioload_protocol::{Connection, Event, Kind, Limits, MaskKeys, MessagePool, Role};
+//! use hioload_protocol::{
+//!     Connection, DeflateConfig, Event, Kind, Limits, MaskKeys, Resources, Role,
+//! };
 //!
-//! let (limits, mut pool) = (Limits::default(), MessagePool::new());
-//! let mut masks = MaskKeys::from_seed(7);
+//! let masks = MaskKeys::from_seed(7);
+//! let mut shared = Resources::new(Limits::default(), masks, DeflateConfig::default());
 //! let mut client = Connection::new(Role::Client);
 //! let mut server = Connection::new(Role::Server);
 //!
 //! let mut wire = Vec::new();
-//! client.send(Kind::Text, b"hello", &mut masks, &mut wire).unwrap();
+//! client.send(Kind::Text, b"hello", &mut shared, &mut wire).unwrap();
 //!
 //! let mut answers = Vec::new();
-//! let received = server.receive(&mut wire, &limits, &mut pool, &mut masks, &mut answers);
+//! let received = server.receive(&mut wire, &mut shared, &mut answers);
 //! let Some(Event::Message { kind: Kind::Text, payload }) = received.event else { panic!() };
 //! assert_eq!(payload.bytes(&wire), b"hello");
 //! ```
@@ -41,6 +45,7 @@
 mod arch;
 mod close;
 mod connection;
+mod deflate;
 mod error;
 pub mod frame;
 pub mod handshake;
@@ -50,13 +55,18 @@ pub mod mask;
 mod mask_keys;
 mod message;
 mod output;
+mod resources;
 pub mod utf8;
 
 pub use close::{CloseCode, CloseReason};
 pub use connection::{Connection, Role};
+pub use deflate::{
+    DeflateConfig, DeflateMode, DeflateParams, DeflatePool, encode_message_deflated,
+};
 pub use error::{Closing, ProtocolError};
 pub use keepalive::*;
 pub use limits::Limits;
 pub use mask_keys::MaskKeys;
 pub use message::{Event, Kind, MessagePool, Payload, Received};
 pub use output::Output;
+pub use resources::Resources;

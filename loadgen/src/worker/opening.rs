@@ -138,6 +138,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             protocols: &[],
             headers: &[],
             origin: None,
+            deflate: None,
         };
         let nonce = self.opening.nonce();
         self.links.get_mut(index).request(&request, nonce);

@@ -29,21 +29,18 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         let mut at = 0;
         while at < bytes.len() {
             let input = &mut bytes[at..];
-            let limits = self.links.limits;
-            let (link, masks, messages) = self.links.split(index);
-            let received = link
-                .ws
-                .receive(input, &limits, messages, masks, &mut link.outbox);
+            let (link, resources) = self.links.split(index);
+            let received = link.ws.receive(input, resources, &mut link.outbox);
             at += received.consumed;
             match received.event {
                 None => return,
                 Some(Event::Message { kind, payload }) => {
                     self.load
                         .received(index, kind, payload.bytes(input), self.now);
-                    payload.recycle(&mut self.links.messages);
+                    payload.recycle(&mut self.links.resources.pool);
                 }
                 Some(Event::Ping(payload) | Event::Pong(payload)) => {
-                    payload.recycle(&mut self.links.messages);
+                    payload.recycle(&mut self.links.resources.pool);
                     self.links.touch(index);
                 }
                 Some(Event::Closed { code, reason, .. }) => {

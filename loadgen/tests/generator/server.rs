@@ -10,7 +10,7 @@ use std::thread;
 
 use hioload_protocol::handshake::{HandshakeLimits, Parsed, accept, parse_request, write_accept};
 use hioload_protocol::{
-    CloseCode, Connection, Event, Kind, Limits, MaskKeys, MessagePool, Role, frame,
+    CloseCode, Connection, DeflateConfig, Event, Kind, Limits, MaskKeys, Resources, Role, frame,
 };
 use serde_json::Value;
 
@@ -115,11 +115,12 @@ impl Peer {
             }
         }
         let mut connection = Connection::new(Role::Server);
-        let (mut pool, mut masks) = (MessagePool::new(), MaskKeys::from_seed(0));
         let limits = Limits {
             max_message: 8 << 20,
             ..Limits::default()
         };
+        let masks = MaskKeys::from_seed(0);
+        let mut resources = Resources::new(limits, masks, DeflateConfig::default());
         let (mut number, mut kept) = (0, None);
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -127,19 +128,19 @@ impl Peer {
             let mut out = Vec::new();
             while at < rest.len() {
                 let input = &mut rest[at..];
-                let got = connection.receive(input, &limits, &mut pool, &mut masks, &mut out);
+                let got = connection.receive(input, &mut resources, &mut out);
                 at += got.consumed;
                 match got.event {
                     Some(Event::Message { kind, payload }) => {
                         number += 1;
                         let bytes = payload.bytes(input).to_vec();
-                        payload.recycle(&mut pool);
+                        payload.recycle(&mut resources.pool);
                         let frames = self.answer(number, kind, bytes, &mut kept);
                         match topic {
                             None => out.extend(frames),
                             Some(topic) => self.publish(topic, &frames),
                         }
-                        self.end(number, &mut connection, &mut masks, &mut out)?;
+                        self.end(number, &mut connection, &mut resources, &mut out)?;
                     }
                     Some(Event::Closed { .. }) => {
                         if self.fault == Fault::IgnoreClose {
@@ -183,7 +184,7 @@ impl Peer {
             let parsed = parse_request(&head, &HandshakeLimits::default()).ok()?;
             if let Parsed::Complete { head_len, value } = parsed {
                 let mut out = Vec::new();
-                write_accept(&mut out, &accept(&value).ok()?, None, &[]).ok()?;
+                write_accept(&mut out, &accept(&value).ok()?, None, None, &[]).ok()?;
                 self.stream.write_all(&out).ok()?;
                 let target = head.split(|&byte| byte == b' ').nth(1)?.to_vec();
                 return Some((String::from_utf8(target).ok()?, head.split_off(head_len)));
@@ -226,12 +227,12 @@ impl Peer {
         &mut self,
         number: u64,
         connection: &mut Connection,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut Vec<u8>,
     ) -> Option<()> {
         match self.fault {
             Fault::Close(n) if number == n => {
-                connection.close(CloseCode::TRY_AGAIN, "overloaded", masks, out);
+                connection.close(CloseCode::TRY_AGAIN, "overloaded", resources, out);
             }
             Fault::Hangup(n) if number == n => {
                 self.stream.write_all(out).ok()?;

@@ -40,6 +40,11 @@ impl<'b> Request<'b> {
         self.head.header(name)
     }
 
+    /// The subprotocols offered, in the client's order of preference.
+    pub fn protocols(&self) -> impl Iterator<Item = &'b str> + use<'b, '_> {
+        self.head.protocols()
+    }
+
     /// The address of the other side; `None` when it is gone already.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {

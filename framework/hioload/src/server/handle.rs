@@ -4,12 +4,10 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hioload_platform::Frame;
 use hioload_platform::Wake;
-use hioload_protocol::frame::encode_message;
 
 use crate::app::Message;
-use crate::hub::Interest;
+use crate::hub::{Encoded, Interest};
 use crate::metrics::Metrics;
 use crate::shard::turn::StopRequest;
 use crate::shard::{Inbox, InboxEntry};
@@ -115,12 +113,12 @@ impl Handle {
         if interested().next().is_none() {
             return Ok(());
         }
-        let frame = Frame::from(encode_message(message.kind(), message.payload()));
+        let encoded = Encoded::new(message);
         let topic: Arc<str> = topic.into();
         for shard in interested() {
             let entry = InboxEntry::Publish {
                 topic: Arc::clone(&topic),
-                frame: frame.clone(),
+                encoded: encoded.clone(),
             };
             self.0.inboxes[shard].push(entry).map_err(|_| InboxFull)?;
             self.wake(shard);

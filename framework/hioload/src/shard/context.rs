@@ -3,15 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use hioload_platform::{Frame, Nanos, Token};
-use hioload_protocol::frame::encode_message;
-use hioload_protocol::{MaskKeys, MessagePool};
+use hioload_platform::{Nanos, Token};
+use hioload_protocol::{MaskKeys, Resources};
 
 use super::inbox::{Inbox, InboxEntry, Outgoing, Pushed};
 use super::outbox::OutboxPool;
 use crate::app::{Message, PublishOutcome};
 use crate::config::Rules;
-use crate::hub::{Interest, Publication, Topics};
+use crate::hub::{Encoded, Interest, Publication, Topics};
 use crate::metrics::{BackpressureAction, Metrics, ShardMetrics};
 use crate::timer::Wheel;
 
@@ -30,8 +29,7 @@ pub(crate) struct Context {
     pub(crate) now: Nanos,
     pub(crate) rules: Rules,
     pub(crate) outboxes: OutboxPool,
-    pub(crate) messages: MessagePool,
-    pub(crate) masks: MaskKeys,
+    pub(crate) resources: Resources,
     pub(crate) wheel: Wheel<Token>,
     pub(crate) topics: Topics,
     pub(crate) outgoing: Outgoing,
@@ -64,8 +62,11 @@ impl Context {
             now: parts.now,
             rules: parts.rules,
             outboxes: OutboxPool::default(),
-            messages: MessagePool::new(),
-            masks: MaskKeys::from_seed(parts.mask_seed),
+            resources: Resources::new(
+                parts.rules.limits,
+                MaskKeys::from_seed(parts.mask_seed),
+                parts.rules.deflate.unwrap_or_default(),
+            ),
             wheel: Wheel::new(parts.now),
             topics: Topics::new(parts.shard, parts.interest),
             outgoing: Outgoing::new(parts.shard, parts.inboxes),
@@ -101,13 +102,13 @@ impl Context {
             self.metrics().backpressure(BackpressureAction::Refused);
             return PublishOutcome::Full;
         }
-        let frame = Frame::from(encode_message(message.kind(), message.payload()));
+        let encoded = Encoded::new(message);
         let mut congested = here && self.outboxes.pending() > PENDING_HIGH;
         if remote != 0 {
             let topic = Arc::clone(&topic);
             let entry = InboxEntry::Publish {
                 topic,
-                frame: frame.clone(),
+                encoded: encoded.clone(),
             };
             match self.outgoing.push(remote, &entry) {
                 Pushed::Accepted => {}
@@ -121,7 +122,7 @@ impl Context {
         if here {
             self.local.push_back(Publication {
                 topic,
-                frame,
+                encoded,
                 except: Some(publisher),
             });
         }

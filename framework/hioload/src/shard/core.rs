@@ -194,10 +194,10 @@ impl<A: App> ShardCore<A> {
                 break;
             };
             match entry {
-                InboxEntry::Publish { topic, frame } => {
+                InboxEntry::Publish { topic, encoded } => {
                     self.fan_out(&Publication {
                         topic,
-                        frame,
+                        encoded,
                         except: None,
                     });
                 }
@@ -273,7 +273,7 @@ impl<A: App> ShardCore<A> {
             if publication.except != Some(subscriber.token)
                 && let Some(entry) = self.slab.get(subscriber.token)
             {
-                entry.link.send_frame(&publication.frame, &mut self.cx);
+                entry.link.send_encoded(&publication.encoded, &mut self.cx);
             }
         }
         self.cx.topics.put_back(topic, subscribers);

@@ -1,6 +1,7 @@
 //! The HTTP stage: request heads, upgrades, plain answers.
 
 use hioload_platform::Token;
+use hioload_protocol::DeflateParams;
 use hioload_protocol::handshake::{self, Parsed, Refusal};
 
 use super::chain::{HttpStage, Stage};
@@ -18,6 +19,7 @@ enum Next<S> {
         response: Vec<u8>,
         state: S,
         terms: Terms,
+        deflate: Option<DeflateParams>,
     },
     /// A plain response, and whether another request may follow.
     Plain {
@@ -107,19 +109,32 @@ impl<A: App> ShardCore<A> {
             Decision::Accept(terms) => terms,
             Decision::Refuse(refusal) => return Next::Refused(refusal),
         };
+        if let Some(chosen) = &terms.protocol
+            && !head.protocols().any(|offered| offered == chosen)
+        {
+            tracing::error!(
+                chosen,
+                "the app chose a subprotocol the client did not offer"
+            );
+            return Next::Refused(Refusal::Internal);
+        }
+        let config = self.cx.rules.deflate.as_ref();
+        let agreed = config.and_then(|config| handshake::negotiate_deflate(head, config));
         let extra: Vec<(&str, &str)> = terms
             .headers
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         let mut response = Vec::new();
+        let protocol = terms.protocol.as_deref();
         let written =
-            handshake::write_accept(&mut response, &accepted, terms.protocol.as_deref(), &extra);
+            handshake::write_accept(&mut response, &accepted, protocol, agreed.as_ref(), &extra);
         match written {
             Ok(()) => Next::WebSocket {
                 response,
                 state,
                 terms,
+                deflate: agreed.map(|agreed| agreed.params()),
             },
             Err(error) => {
                 tracing::error!(%error, path = request.path(), "the app's upgrade response is invalid");
@@ -152,6 +167,7 @@ impl<A: App> ShardCore<A> {
                 response,
                 state,
                 terms,
+                deflate,
             } => {
                 let policy = terms.backpressure.unwrap_or(self.cx.rules.backpressure);
                 self.with(token, |link, cx| {
@@ -159,7 +175,7 @@ impl<A: App> ShardCore<A> {
                     link.touch(cx);
                     link.set_backpressure(policy);
                 });
-                self.open_websocket(token, state);
+                self.open_websocket(token, state, deflate);
             }
         }
     }

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::hub::Encoded;
 use crossbeam_queue::ArrayQueue;
-use hioload_platform::Frame;
 
 /// Entries an inbox holds: some milliseconds of publishes at the rate one
 /// shard takes them in, in 160 KiB.
@@ -28,13 +28,13 @@ const BACKLOG_BYTES: usize = 64 << 20;
 #[derive(Clone, Debug)]
 pub(crate) enum InboxEntry {
     /// A message for this shard's subscribers of a topic.
-    Publish { topic: Arc<str>, frame: Frame },
+    Publish { topic: Arc<str>, encoded: Encoded },
 }
 
 impl InboxEntry {
     fn bytes(&self) -> usize {
         match self {
-            Self::Publish { frame, .. } => frame.bytes().len(),
+            Self::Publish { encoded, .. } => encoded.len(),
         }
     }
 }
@@ -209,18 +209,20 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::Message;
 
     fn entry(n: usize) -> InboxEntry {
-        let frame = Frame::from(n.to_le_bytes().to_vec());
+        let number = n.to_le_bytes();
+        let encoded = Encoded::new(Message::binary(&number));
         InboxEntry::Publish {
             topic: "t".into(),
-            frame,
+            encoded,
         }
     }
 
     fn number(entry: &InboxEntry) -> usize {
-        let InboxEntry::Publish { frame, .. } = entry;
-        usize::from_le_bytes(frame.bytes().try_into().unwrap())
+        let InboxEntry::Publish { encoded, .. } = entry;
+        usize::from_le_bytes(encoded.message().payload().try_into().unwrap())
     }
 
     fn two() -> (Outgoing, Arc<[Inbox]>) {

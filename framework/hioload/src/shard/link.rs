@@ -8,6 +8,7 @@ use super::context::Context;
 use super::outbox::Outbox;
 use crate::app::{Message, SendOutcome};
 use crate::config::Backpressure;
+use crate::hub::Encoded;
 use crate::metrics::BackpressureAction;
 use crate::timer::TimerId;
 
@@ -162,11 +163,31 @@ impl Link {
             return SendOutcome::Dropped;
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
-        let sent = websocket.send(message.kind(), message.payload(), &mut cx.masks, &mut out);
+        let sent = websocket.send(
+            message.kind(),
+            message.payload(),
+            &mut cx.resources,
+            &mut out,
+        );
         if sent.is_err() {
             return SendOutcome::Dropped;
         }
         self.queued(cx)
+    }
+
+    /// Queues a message encoded for many, in the form this peer takes.
+    pub(crate) fn send_encoded(&mut self, encoded: &Encoded, cx: &mut Context) -> SendOutcome {
+        let Stage::WebSocket(websocket) = &self.stage else {
+            return SendOutcome::Dropped;
+        };
+        if !websocket.has_deflate() {
+            return self.send_frame(encoded.plain(), cx);
+        }
+        if websocket.takes_shared_deflate(&cx.resources.deflate) {
+            return self.send_frame(encoded.deflated(&mut cx.resources.deflate), cx);
+        }
+        // Its window is its own: a foreign one would corrupt it.
+        self.send(encoded.message(), cx)
     }
 
     /// Queues a frame encoded for many.
@@ -245,7 +266,7 @@ impl Link {
             return;
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
-        if websocket.close(code, reason, &mut cx.masks, &mut out) {
+        if websocket.close(code, reason, &mut cx.resources, &mut out) {
             self.close_code = code;
             self.begin_closing(cx);
         }

@@ -5,7 +5,10 @@ use std::sync::atomic::AtomicUsize;
 
 use hioload_platform::{Nanos, RecvEnd, Token};
 use hioload_protocol::handshake::{ClientRequest, HandshakeLimits, Parsed, parse_response};
-use hioload_protocol::{CloseCode, Connection, Event, Kind, Limits, MaskKeys, MessagePool, Role};
+use hioload_protocol::{
+    CloseCode, Connection, DeflateConfig, DeflateMode, Event, Kind, Limits, MaskKeys, Resources,
+    Role,
+};
 
 use super::inbox::Inbox;
 use super::{ContextParts, ShardCore};
@@ -179,12 +182,15 @@ impl Shard {
 struct Client {
     token: Token,
     protocol: Connection,
-    masks: MaskKeys,
-    pool: MessagePool,
+    resources: Resources,
 }
 
 impl Client {
     fn open(shard: &mut Shard, path: &str) -> Self {
+        Self::open_with(shard, path, None)
+    }
+
+    fn open_with(shard: &mut Shard, path: &str, deflate: Option<&DeflateConfig>) -> Self {
         let token = shard.accept();
         let request = ClientRequest {
             host: "h",
@@ -192,6 +198,7 @@ impl Client {
             protocols: &[],
             headers: &[],
             origin: None,
+            deflate,
         };
         let mut head = Vec::new();
         let expected = request.write([3; 16], &mut head);
@@ -200,23 +207,26 @@ impl Client {
         shard.feed(token, second);
         let wire = &mut shard.wires[token.index()];
         let parsed = parse_response(&wire.bytes, &expected, &HandshakeLimits::default());
-        let Ok(Parsed::Complete { head_len, .. }) = parsed else {
+        let Ok(Parsed::Complete { head_len, value }) = parsed else {
             panic!("{:?}", String::from_utf8_lossy(&wire.bytes))
         };
         wire.bytes.drain(..head_len);
-        let protocol = Connection::new(Role::Client);
+        assert_eq!(value.deflate.is_some(), deflate.is_some());
+        let protocol = match value.deflate {
+            Some(agreed) => Connection::with_deflate(Role::Client, agreed),
+            None => Connection::new(Role::Client),
+        };
         Self {
             token,
             protocol,
-            masks: MaskKeys::from_seed(2),
-            pool: MessagePool::new(),
+            resources: resources(),
         }
     }
 
     fn send(&mut self, shard: &mut Shard, payload: &[u8]) {
         let mut bytes = Vec::new();
         self.protocol
-            .send(Kind::Binary, payload, &mut self.masks, &mut bytes)
+            .send(Kind::Binary, payload, &mut self.resources, &mut bytes)
             .unwrap();
         shard.feed(self.token, &bytes);
     }
@@ -225,12 +235,11 @@ impl Client {
     fn receive(&mut self, shard: &mut Shard) -> Vec<Event> {
         let mut input = std::mem::take(&mut shard.wires[self.token.index()].bytes);
         let (mut at, mut events, mut answers) = (0, Vec::new(), Vec::new());
-        let limits = Limits::default();
         while at < input.len() {
             let rest = &mut input[at..];
-            let received =
-                self.protocol
-                    .receive(rest, &limits, &mut self.pool, &mut self.masks, &mut answers);
+            let received = self
+                .protocol
+                .receive(rest, &mut self.resources, &mut answers);
             at += received.consumed;
             events.extend(received.event);
         }
@@ -254,6 +263,14 @@ impl Client {
             _ => None,
         })
     }
+}
+
+fn resources() -> Resources {
+    Resources::new(
+        Limits::default(),
+        MaskKeys::from_seed(2),
+        DeflateConfig::default(),
+    )
 }
 
 fn silent() -> Config {
@@ -347,14 +364,15 @@ fn frames_behind_the_handshake_in_one_segment_are_not_lost() {
         protocols: &[],
         headers: &[],
         origin: None,
+        deflate: None,
     };
     let mut bytes = Vec::new();
     request.write([9; 16], &mut bytes);
     let mut protocol = Connection::new(Role::Client);
-    let mut masks = MaskKeys::from_seed(5);
+    let mut resources = resources();
     for _ in 0..3 {
         protocol
-            .send(Kind::Text, b"early", &mut masks, &mut bytes)
+            .send(Kind::Text, b"early", &mut resources, &mut bytes)
             .unwrap();
     }
     shard.feed(token, &bytes);
@@ -490,4 +508,75 @@ fn stopping_closes_with_1001_and_ends_everything_by_the_deadline() {
     shard.advance(10 * SECOND);
     assert!(shard.wire(rude.token).closed && shard.core.is_drained());
     assert_eq!(shard.app().opened, shard.app().closed.len());
+}
+
+#[test]
+fn a_broadcast_is_compressed_once_for_peers_without_context() {
+    let mut shard = Shard::new(&silent());
+    let offer = DeflateConfig::default();
+    let mut publisher = Client::open(&mut shard, "/room");
+    let mut plain = Client::open(&mut shard, "/room");
+    let mut deflating: Vec<_> = (0..3)
+        .map(|_| Client::open_with(&mut shard, "/room", Some(&offer)))
+        .collect();
+    let text = b"the same words again and again, ".repeat(40);
+    for _ in 0..2 {
+        publisher.send(&mut shard, &text);
+    }
+    let first = shard.wire(deflating[0].token).bytes.clone();
+    assert!(first.len() < text.len() / 4, "{} bytes", first.len());
+    for client in &mut deflating {
+        assert_eq!(shard.wire(client.token).bytes, first);
+        assert_eq!(client.messages(&mut shard), 2);
+    }
+    assert!(shard.wire(plain.token).bytes.len() > 2 * text.len());
+    assert_eq!(plain.messages(&mut shard), 2);
+}
+
+#[test]
+fn a_peer_with_context_takeover_never_sees_a_foreign_window() {
+    let dedicated = DeflateConfig {
+        mode: DeflateMode::Dedicated,
+        ..DeflateConfig::default()
+    };
+    let config = Config {
+        deflate: Some(dedicated),
+        ..silent()
+    };
+    let mut shard = Shard::new(&config);
+    let mut publisher = Client::open_with(&mut shard, "/room", Some(&dedicated));
+    let mut early = Client::open_with(&mut shard, "/room", Some(&dedicated));
+    let text: Vec<u8> = (0..2000u32)
+        .flat_map(|n| (n * n % 1009).to_le_bytes())
+        .collect();
+    publisher.send(&mut shard, &text);
+    assert_eq!(early.messages(&mut shard), 1);
+    let mut late = Client::open_with(&mut shard, "/room", Some(&dedicated));
+    let mut sizes = Vec::new();
+    for _ in 0..3 {
+        publisher.send(&mut shard, &text);
+        sizes.push((
+            shard.wire(early.token).bytes.len(),
+            shard.wire(late.token).bytes.len(),
+        ));
+        assert_eq!(early.messages(&mut shard), 1);
+        assert_eq!(late.messages(&mut shard), 1);
+    }
+    assert!(
+        sizes[0].0 < sizes[0].1 / 4,
+        "the early one's window knows it: {sizes:?}"
+    );
+    assert!(
+        sizes[1].1 < sizes[0].1 / 4,
+        "now the late one's does too: {sizes:?}"
+    );
+}
+
+#[test]
+fn a_compressed_echo_comes_back_compressed() {
+    let mut shard = Shard::new(&silent());
+    let mut client = Client::open_with(&mut shard, "/echo", Some(&DeflateConfig::default()));
+    client.send(&mut shard, &[7; 10_000]);
+    assert!(shard.wire(client.token).bytes.len() < 200);
+    assert_eq!(client.messages(&mut shard), 1);
 }

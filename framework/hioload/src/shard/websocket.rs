@@ -1,7 +1,7 @@
 //! The WebSocket stage: from received bytes to the app's callbacks.
 
 use hioload_platform::Token;
-use hioload_protocol::{Connection, Event, KeepaliveAction};
+use hioload_protocol::{Connection, DeflateParams, Event, KeepaliveAction, Role};
 
 use super::chain::Stage;
 use super::context::Context;
@@ -43,14 +43,14 @@ impl<A: App> ShardCore<A> {
                             message,
                         );
                     }
-                    payload.recycle(&mut self.cx.messages);
+                    payload.recycle(&mut self.cx.resources.pool);
                     self.deliver();
                 }
                 Event::Ping(payload) => {
                     link.answered(&mut self.cx);
-                    payload.recycle(&mut self.cx.messages);
+                    payload.recycle(&mut self.cx.resources.pool);
                 }
-                Event::Pong(payload) => payload.recycle(&mut self.cx.messages),
+                Event::Pong(payload) => payload.recycle(&mut self.cx.resources.pool),
                 Event::Closed { code, reason, .. } => {
                     let close = Close {
                         code,
@@ -77,13 +77,22 @@ impl<A: App> ShardCore<A> {
     }
 
     /// The upgrade response is queued: the WebSocket begins.
-    pub(super) fn open_websocket(&mut self, token: Token, state: A::State) {
+    pub(super) fn open_websocket(
+        &mut self,
+        token: Token,
+        state: A::State,
+        deflate: Option<DeflateParams>,
+    ) {
         let Some(entry) = self.slab.get(token) else {
             return;
         };
         entry.state = state;
         let link = &mut entry.link;
-        link.stage = Stage::WebSocket(Connection::new(hioload_protocol::Role::Server));
+        let websocket = match deflate {
+            Some(agreed) => Connection::with_deflate(Role::Server, agreed),
+            None => Connection::new(Role::Server),
+        };
+        link.stage = Stage::WebSocket(websocket);
         link.keepalive.heard(self.cx.now);
         link.set(Flags::APP_OPEN);
         match link.keepalive.poll(self.cx.now, &self.cx.rules.keepalive) {
@@ -117,8 +126,7 @@ impl Link {
             return None;
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
-        let limits = &cx.rules.limits;
-        let received = websocket.receive(bytes, limits, &mut cx.messages, &mut cx.masks, &mut out);
+        let received = websocket.receive(bytes, &mut cx.resources, &mut out);
         Some((start, received.consumed, received.event))
     }
 
@@ -128,7 +136,7 @@ impl Link {
             return;
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
-        if websocket.ping(&[], &mut cx.masks, &mut out).is_ok() {
+        if websocket.ping(&[], &mut cx.resources, &mut out).is_ok() {
             self.touch(cx);
         }
     }

@@ -1,12 +1,13 @@
 //! What is kept of a message or control frame that has not arrived whole.
 
+use crate::deflate::Inflater;
 use crate::error::ProtocolError;
 use crate::frame::MAX_CONTROL;
 use crate::limits::Limits;
 use crate::message::Kind;
 use crate::utf8::{InvalidUtf8, Utf8};
 
-/// A data message in the making: the unmasked, validated bytes so far.
+/// A data message in the making: the unmasked, inflated, validated bytes so far.
 #[derive(Debug)]
 pub(crate) struct Assembly {
     buffer: Vec<u8>,
@@ -14,6 +15,10 @@ pub(crate) struct Assembly {
     /// Frames so far, at least the first.
     fragments: u32,
     kind: Kind,
+    /// The bytes so far of a compressed message, as they arrived.
+    pub(super) wire: usize,
+    /// Inflates it, if it is compressed; from its first byte to its last.
+    pub(super) inflater: Option<Box<Inflater>>,
 }
 
 impl Assembly {
@@ -25,6 +30,8 @@ impl Assembly {
             utf8: Utf8::new(),
             fragments: 1,
             kind,
+            wire: 0,
+            inflater: None,
         }
     }
 
@@ -40,10 +47,17 @@ impl Assembly {
     /// it breaks.
     pub(super) fn admit(&mut self, len: u64, limits: &Limits) -> Result<(), ProtocolError> {
         let limit = limits.max_message;
-        if len > limit as u64 {
+        let compressed = self.inflater.is_some();
+        let most = wire_limit(limit, compressed);
+        if len > most as u64 {
             return Err(ProtocolError::FrameTooLarge { len, limit });
         }
-        if len > limit.saturating_sub(self.buffer.len()) as u64 {
+        let so_far = if compressed {
+            self.wire
+        } else {
+            self.buffer.len()
+        };
+        if len > most.saturating_sub(so_far) as u64 {
             return Err(ProtocolError::MessageTooLarge { limit });
         }
         if self.fragments >= limits.max_fragments {
@@ -86,6 +100,22 @@ impl Assembly {
 
     pub(super) fn len(&self) -> usize {
         self.buffer.len()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+/// The most bytes that a message of at most `limit` takes on the wire.
+///
+/// Compression enlarges what it cannot shrink: zlib with the least memory makes
+/// a block of every 127 bytes, each 5 bytes longer than its content.
+pub(super) fn wire_limit(limit: usize, compressed: bool) -> usize {
+    if compressed {
+        limit.saturating_add(limit / 16 + 64)
+    } else {
+        limit
     }
 }
 

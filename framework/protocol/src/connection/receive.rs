@@ -8,11 +8,12 @@ use crate::error::ProtocolError;
 use crate::frame::{Decoded, Header, OpCode, decode_header};
 use crate::limits::Limits;
 use crate::mask;
-use crate::mask_keys::MaskKeys;
 use crate::message::{Event, Kind, MessagePool, Payload, Received};
 use crate::output::Output;
+use crate::resources::Resources;
 
-use super::{Connection, Control, Phase, Role};
+use super::assembly::wire_limit;
+use super::{Connection, Control, Flags, Phase, Role};
 
 impl Connection {
     /// Reads bytes from the peer, up to and including those of one event.
@@ -26,14 +27,12 @@ impl Connection {
     /// caller bounds how much output may wait.
     ///
     /// After [`Event::Closed`] and [`Event::Failed`], later bytes are consumed
-    /// and ignored. `masks` is drawn from only in the client role.
+    /// and ignored.
     #[inline]
     pub fn receive(
         &mut self,
         input: &mut [u8],
-        limits: &Limits,
-        pool: &mut MessagePool,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Received {
         if self.is_closed() {
@@ -42,7 +41,7 @@ impl Connection {
                 event: None,
             };
         }
-        let received = match self.read_whole_message(input, limits) {
+        let received = match self.read_whole_message(input, &resources.limits) {
             Ok(Some((kind, range))) => {
                 let consumed = range.end;
                 let event = Event::Message {
@@ -54,13 +53,13 @@ impl Connection {
                     event: Some(event),
                 };
             }
-            Ok(None) => self.advance(input, limits, pool, masks, out),
+            Ok(None) => self.advance(input, resources, out),
             Err(error) => Err(error),
         };
         match received {
             Ok(received) => received,
             Err(error) => {
-                let event = Some(self.fail(error, pool, masks, out));
+                let event = Some(self.fail(error, resources, out));
                 Received {
                     consumed: input.len(),
                     event,
@@ -82,13 +81,14 @@ impl Connection {
         if self.frame.is_some() || self.partial_len != 0 || self.message.is_some() {
             return Ok(None);
         }
-        let masked = self.role == Role::Server;
-        let Decoded::Header { header, size } = decode_header(input, masked)? else {
+        let masked = self.role() == Role::Server;
+        let Decoded::Header { header, size } = decode_header(input, masked, self.receives.is_on())?
+        else {
             return Ok(None);
         };
-        let kind = match (header.fin, header.opcode) {
-            (true, OpCode::Text) => Kind::Text,
-            (true, OpCode::Binary) => Kind::Binary,
+        let kind = match (header.fin, header.compressed, header.opcode) {
+            (true, false, OpCode::Text) => Kind::Text,
+            (true, false, OpCode::Binary) => Kind::Binary,
             _ => return Ok(None),
         };
         let available = input.len() - size;
@@ -108,9 +108,7 @@ impl Connection {
     fn advance(
         &mut self,
         input: &mut [u8],
-        limits: &Limits,
-        pool: &mut MessagePool,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<Received, ProtocolError> {
         let mut at = 0;
@@ -124,14 +122,14 @@ impl Connection {
                             event: None,
                         });
                     };
-                    self.begin(&header, limits)?;
+                    self.begin(&header, &resources.limits)?;
                     header.opcode
                 }
             };
             let event = if opcode.is_control() {
-                self.read_control(opcode, input, &mut at, pool, masks, out)?
+                self.read_control(opcode, input, &mut at, resources, out)?
             } else {
-                self.read_data(opcode, input, &mut at, limits, pool)?
+                self.read_data(opcode, input, &mut at, resources)?
             };
             if event.is_some() {
                 return Ok(Received {
@@ -159,7 +157,7 @@ impl Connection {
         if self.partial_len != 0 {
             return self.read_split_header(input, at);
         }
-        match decode_header(&input[*at..], self.role == Role::Server)? {
+        match self.decode(&input[*at..])? {
             Decoded::Header { header, size } => {
                 *at += size;
                 Ok(Some(header))
@@ -179,7 +177,7 @@ impl Connection {
     ) -> Result<Option<Header>, ProtocolError> {
         loop {
             let have = usize::from(self.partial_len);
-            match decode_header(&self.partial[..have], self.role == Role::Server)? {
+            match self.decode(&self.partial[..have])? {
                 Decoded::Header { header, size } => {
                     debug_assert_eq!(size, have);
                     self.partial_len = 0;
@@ -201,6 +199,12 @@ impl Connection {
         }
     }
 
+    #[inline]
+    fn decode(&self, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+        let masked = self.role() == Role::Server;
+        decode_header(bytes, masked, self.receives.is_on())
+    }
+
     /// Checks a frame against the message it belongs to and the limits, before
     /// any of its payload is looked at.
     #[inline]
@@ -210,13 +214,14 @@ impl Connection {
                 if self.message.is_some() {
                     return Err(ProtocolError::ExpectedContinuation);
                 }
-                if header.len > limits.max_message as u64 {
-                    let limit = limits.max_message;
+                let limit = limits.max_message;
+                if header.len > wire_limit(limit, header.compressed) as u64 {
                     return Err(ProtocolError::FrameTooLarge {
                         len: header.len,
                         limit,
                     });
                 }
+                self.flags.set(Flags::COMPRESSED, header.compressed);
             }
             OpCode::Continuation => match &mut self.message {
                 Some(message) => message.admit(header.len, limits)?,
@@ -225,7 +230,7 @@ impl Connection {
             OpCode::Close | OpCode::Ping | OpCode::Pong => {}
         }
         self.frame = Some(header.opcode);
-        self.fin = header.fin;
+        self.flags.set(Flags::FIN, header.fin);
         self.remaining = header.len;
         self.mask = header.mask;
         Ok(())
@@ -239,7 +244,7 @@ impl Connection {
             .unwrap_or(usize::MAX)
             .min(available);
         let payload = &mut input[*at..*at + take];
-        if self.role == Role::Server {
+        if self.role() == Role::Server {
             mask::apply(payload, self.mask, 0);
             self.mask = mask::advance(self.mask, take);
         }
@@ -257,8 +262,7 @@ impl Connection {
         opcode: OpCode,
         input: &mut [u8],
         at: &mut usize,
-        limits: &Limits,
-        pool: &mut MessagePool,
+        resources: &mut Resources,
     ) -> Result<Option<Event>, ProtocolError> {
         let start = *at;
         let kind = if opcode == OpCode::Text {
@@ -267,8 +271,11 @@ impl Connection {
             Kind::Binary
         };
         let payload = self.take_payload(input, at);
-        if self.message.is_some() || self.remaining != 0 || !self.fin {
-            return self.assemble(kind, payload, limits, pool);
+        if self.flags.has(Flags::COMPRESSED) {
+            return self.inflate(kind, payload, resources);
+        }
+        if self.message.is_some() || self.remaining != 0 || !self.flags.has(Flags::FIN) {
+            return self.assemble(kind, payload, resources);
         }
         check_text(kind, payload)?;
         Ok(Some(Event::Message {
@@ -283,30 +290,36 @@ impl Connection {
         &mut self,
         kind: Kind,
         bytes: &[u8],
-        limits: &Limits,
-        pool: &mut MessagePool,
+        resources: &mut Resources,
     ) -> Result<Option<Event>, ProtocolError> {
         if bytes.is_empty() && self.remaining != 0 {
             return Ok(None);
         }
-        let message = self.message.get_or_insert_with(|| pool.assembly(kind));
-        let outstanding = if self.fin {
+        let message = self
+            .message
+            .get_or_insert_with(|| resources.pool.assembly(kind));
+        let outstanding = if self.flags.has(Flags::FIN) {
             usize::try_from(self.remaining).unwrap_or(usize::MAX)
         } else {
-            limits
+            resources
+                .limits
                 .max_message
                 .saturating_sub(message.len() + bytes.len())
         };
         message.append(bytes, outstanding)?;
-        if self.remaining != 0 || !self.fin {
+        if self.remaining != 0 || !self.flags.has(Flags::FIN) {
             return Ok(None);
         }
         message.finish()?;
+        Ok(self.complete(&mut resources.pool))
+    }
+
+    /// Hands the assembled message out.
+    pub(super) fn complete(&mut self, pool: &mut MessagePool) -> Option<Event> {
+        let message = self.message.take()?;
         let kind = message.kind();
-        Ok(self.message.take().map(|message| {
-            let payload = Payload::Assembled(pool.disassemble(message));
-            Event::Message { kind, payload }
-        }))
+        let payload = Payload::Assembled(pool.disassemble(message));
+        Some(Event::Message { kind, payload })
     }
 
     fn read_control(
@@ -314,8 +327,7 @@ impl Connection {
         opcode: OpCode,
         input: &mut [u8],
         at: &mut usize,
-        pool: &mut MessagePool,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<Option<Event>, ProtocolError> {
         let start = *at;
@@ -323,7 +335,7 @@ impl Connection {
         if self.control.is_none() && self.remaining == 0 {
             let payload = Payload::Input(start..*at);
             return self
-                .answer(opcode, bytes, payload, pool, masks, out)
+                .answer(opcode, bytes, payload, resources, out)
                 .map(Some);
         }
         let mut control = self
@@ -336,9 +348,9 @@ impl Connection {
             return Ok(None);
         }
         let bytes = control.bytes();
-        let mut copy = pool.take();
+        let mut copy = resources.pool.take();
         copy.extend_from_slice(bytes);
-        self.answer(opcode, bytes, Payload::Assembled(copy), pool, masks, out)
+        self.answer(opcode, bytes, Payload::Assembled(copy), resources, out)
             .map(Some)
     }
 
@@ -348,21 +360,20 @@ impl Connection {
         opcode: OpCode,
         bytes: &[u8],
         payload: Payload,
-        pool: &mut MessagePool,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<Event, ProtocolError> {
         match opcode {
             OpCode::Ping => {
                 if self.phase == Phase::Open {
-                    self.write(true, OpCode::Pong, bytes, masks, out);
+                    self.write(true, OpCode::Pong, false, bytes, &mut resources.masks, out);
                 }
                 Ok(Event::Ping(payload))
             }
             OpCode::Pong => Ok(Event::Pong(payload)),
             _ => {
-                payload.recycle(pool);
-                self.closed_by_peer(bytes, pool, masks, out)
+                payload.recycle(&mut resources.pool);
+                self.closed_by_peer(bytes, resources, out)
             }
         }
     }
@@ -371,17 +382,16 @@ impl Connection {
     fn closed_by_peer(
         &mut self,
         bytes: &[u8],
-        pool: &mut MessagePool,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Result<Event, ProtocolError> {
         let (code, reason) = read_close(bytes)?;
         if self.phase == Phase::Open {
-            self.write_close(code, &CloseReason::empty(), masks, out);
+            self.write_close(code, &CloseReason::empty(), &mut resources.masks, out);
         }
         self.phase = Phase::Closed;
         let clean = self.message.is_none();
-        self.release(pool);
+        self.release(&mut resources.pool);
         Ok(Event::Closed {
             code,
             reason,
@@ -393,24 +403,24 @@ impl Connection {
     fn fail(
         &mut self,
         error: ProtocolError,
-        pool: &mut MessagePool,
-        masks: &mut MaskKeys,
+        resources: &mut Resources,
         out: &mut impl Output,
     ) -> Event {
         if self.phase == Phase::Open {
             let mut reason = CloseReason::empty();
             // Fails where the text is cut at 123 bytes, which is what is wanted.
             let _cut = write!(reason, "{error}");
-            self.write_close(error.close_code(), &reason, masks, out);
+            self.write_close(error.close_code(), &reason, &mut resources.masks, out);
         }
         self.phase = Phase::Failed;
-        self.release(pool);
+        self.release(&mut resources.pool);
         Event::Failed(error)
     }
 
     /// Returns what an unfinished message holds: nothing more will be read.
     fn release(&mut self, pool: &mut MessagePool) {
         self.control = None;
+        self.takeover = None;
         if let Some(message) = self.message.take() {
             let buffer = pool.disassemble(message);
             pool.give_back(buffer);

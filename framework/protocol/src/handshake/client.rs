@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use super::field::{self, InvalidField};
 use super::server::accept_key;
-use super::{HandshakeLimits, Parsed};
+use super::{HandshakeLimits, Parsed, extensions};
+use crate::deflate::{DeflateConfig, DeflateParams, Offer, Unacceptable};
 
 /// A request for an upgrade.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,8 @@ pub struct ClientRequest<'a> {
     pub headers: &'a [(&'a str, &'a str)],
     /// The origin, which browsers send and servers check.
     pub origin: Option<&'a str>,
+    /// Offers permessage-deflate with these settings.
+    pub deflate: Option<&'a DeflateConfig>,
 }
 
 /// What the response to a request must say.
@@ -29,6 +32,7 @@ pub struct ClientRequest<'a> {
 pub struct ExpectedAccept {
     accept_key: [u8; 28],
     protocols: Vec<String>,
+    deflate: Option<Offer>,
 }
 
 /// A granted upgrade.
@@ -36,6 +40,9 @@ pub struct ExpectedAccept {
 pub struct Response {
     /// The subprotocol that the server chose.
     pub protocol: Option<String>,
+    /// The use of permessage-deflate that the server accepted, for
+    /// [`Connection::with_deflate`](crate::Connection::with_deflate).
+    pub deflate: Option<DeflateParams>,
 }
 
 /// Why the upgrade did not happen.
@@ -63,9 +70,12 @@ pub enum ResponseError {
     /// A subprotocol that was not offered, or more than one.
     #[error("the server chose a subprotocol that was not offered")]
     UnofferedProtocol,
-    /// An extension, none of which was offered.
+    /// An extension although none was offered.
     #[error("the server chose an extension that was not offered")]
     UnofferedExtension,
+    /// `Sec-WebSocket-Extensions` is malformed, or not an answer to the offer.
+    #[error("bad answer to the offered extension: {0}")]
+    BadExtension(&'static str),
 }
 
 impl ClientRequest<'_> {
@@ -119,6 +129,10 @@ impl ClientRequest<'_> {
         if !protocols.is_empty() {
             field::write(out, "Sec-WebSocket-Protocol", &protocols.join(", "));
         }
+        let deflate = self.deflate.map(Offer::of_client);
+        if let Some(offer) = &deflate {
+            field::write(out, "Sec-WebSocket-Extensions", &offer.header());
+        }
         for (name, value) in self.headers {
             if field::check(name, value).is_ok() {
                 field::write(out, name, value);
@@ -128,6 +142,7 @@ impl ClientRequest<'_> {
         ExpectedAccept {
             accept_key: accept_key(key.as_bytes()),
             protocols,
+            deflate,
         }
     }
 }
@@ -198,9 +213,7 @@ fn check_response(
     if accept.next() != Some(&expected.accept_key) || accept.next().is_some() {
         return Err(ResponseError::WrongAccept);
     }
-    if values("sec-websocket-extensions").any(|value| field::list(value).next().is_some()) {
-        return Err(ResponseError::UnofferedExtension);
-    }
+    let deflate = check_extensions(values("sec-websocket-extensions"), expected)?;
     let mut protocol = values("sec-websocket-protocol");
     let chosen = match protocol.next() {
         None => None,
@@ -212,7 +225,30 @@ fn check_response(
     if protocol.next().is_some() {
         return Err(ResponseError::UnofferedProtocol);
     }
-    Ok(Response { protocol: chosen })
+    Ok(Response {
+        protocol: chosen,
+        deflate,
+    })
+}
+
+/// RFC 6455 section 9.1 and RFC 7692 section 5: at most the one extension that
+/// was offered, once, with parameters that answer the offer.
+fn check_extensions<'b>(
+    values: impl Iterator<Item = &'b [u8]>,
+    expected: &ExpectedAccept,
+) -> Result<Option<DeflateParams>, ResponseError> {
+    let Ok(list) = extensions::parse(values) else {
+        return Err(ResponseError::BadExtension("malformed"));
+    };
+    match (&list[..], &expected.deflate) {
+        ([], _) => Ok(None),
+        (_, None) => Err(ResponseError::UnofferedExtension),
+        ([answer], Some(offer)) => match offer.check(answer) {
+            Ok(params) => Ok(Some(params)),
+            Err(Unacceptable(reason)) => Err(ResponseError::BadExtension(reason)),
+        },
+        (_, Some(_)) => Err(ResponseError::BadExtension("more than one extension")),
+    }
 }
 
 #[cold]

@@ -56,10 +56,15 @@ pub(super) fn write(out: &mut Vec<u8>, name: &str, value: &str) {
 
 /// RFC 9110 section 5.6.2.
 pub(super) fn is_token(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    is_token_bytes(text.as_bytes())
+}
+
+pub(super) fn is_token_bytes(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
+}
+
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Visible characters, spaces and tabs; above all no line end.

@@ -6,7 +6,7 @@
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
-use super::field::{has_bare_line_end, has_token, head_len};
+use super::field::{has_bare_line_end, has_token, head_len, is_token, list};
 use super::{HandshakeLimits, Parsed, Refusal};
 
 /// The HTTP version of a request.
@@ -28,7 +28,8 @@ pub struct Request<'b> {
 }
 
 /// Headers of which a request may have only one.
-const SINGLE: [&str; 6] = [
+const SINGLE: [&str; 7] = [
+    "authorization",
     "host",
     "content-length",
     "transfer-encoding",
@@ -48,6 +49,9 @@ pub fn parse_request<'b>(
     buf: &'b [u8],
     limits: &HandshakeLimits,
 ) -> Result<Parsed<Request<'b>>, Refusal> {
+    if buf == b"\r" {
+        return Ok(Parsed::Partial);
+    }
     let skipped = if buf.starts_with(b"\r\n") { 2 } else { 0 };
     let bytes = &buf[skipped..];
     if bytes.first().is_some_and(|&b| b == b'\r' || b == b'\n') {
@@ -149,7 +153,7 @@ impl<'b> Request<'b> {
 
     /// The first header of this name, in any case, if its value is UTF-8.
     pub fn header(&self, name: &str) -> Option<&'b str> {
-        self.values(name)
+        self.header_all(name)
             .next()
             .and_then(|value| std::str::from_utf8(value).ok())
     }
@@ -164,14 +168,24 @@ impl<'b> Request<'b> {
     /// Whether the client asks for the WebSocket protocol on this connection:
     /// `Upgrade` lists `websocket` and `Connection` lists `upgrade`.
     pub fn wants_upgrade(&self) -> bool {
-        has_token(self.values("upgrade"), "websocket")
-            && has_token(self.values("connection"), "upgrade")
+        has_token(self.header_all("upgrade"), "websocket")
+            && has_token(self.header_all("connection"), "upgrade")
+    }
+
+    /// The subprotocols that the client offers, in its order of preference,
+    /// of all `Sec-WebSocket-Protocol` headers together. Elements that are no
+    /// tokens are left out; [`accept`](super::accept) refuses them.
+    pub fn protocols(&self) -> impl Iterator<Item = &'b str> {
+        self.header_all("sec-websocket-protocol")
+            .flat_map(list)
+            .filter_map(|element| std::str::from_utf8(element).ok())
+            .filter(|element| is_token(element))
     }
 
     /// Whether another request may follow on this connection (RFC 9112
     /// section 9.3).
     pub fn keep_alive(&self) -> bool {
-        let listed = |token| has_token(self.values("connection"), token);
+        let listed = |token| has_token(self.header_all("connection"), token);
         match self.version {
             Version::Http11 => !listed("close"),
             Version::Http10 => listed("keep-alive") && !listed("close"),
@@ -186,11 +200,11 @@ impl<'b> Request<'b> {
     /// Whether a body follows the head.
     pub fn has_body(&self) -> bool {
         self.content_length().is_some_and(|length| length != 0)
-            || self.values("transfer-encoding").next().is_some()
+            || self.header_all("transfer-encoding").next().is_some()
     }
 
-    /// The values of all headers of this name, in any case.
-    pub(super) fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+    /// The values of all headers of this name, in any case, as sent.
+    pub fn header_all(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         self.headers
             .iter()
             .filter(move |header| header.name.eq_ignore_ascii_case(name))
@@ -200,11 +214,11 @@ impl<'b> Request<'b> {
     fn check(&self) -> Result<(), Refusal> {
         self.check_target()?;
         for name in SINGLE {
-            if self.values(name).nth(1).is_some() {
+            if self.header_all(name).nth(1).is_some() {
                 return Err(Refusal::BadRequest("repeated header that may occur once"));
             }
         }
-        let host = self.values("host").next();
+        let host = self.header_all("host").next();
         if self.version == Version::Http11 && host.is_none() {
             return Err(Refusal::BadRequest("no Host header"));
         }
@@ -234,8 +248,8 @@ impl<'b> Request<'b> {
     }
 
     fn check_body(&self) -> Result<(), Refusal> {
-        let length = self.values("content-length").next();
-        let coding = self.values("transfer-encoding").next();
+        let length = self.header_all("content-length").next();
+        let coding = self.header_all("transfer-encoding").next();
         match (length, coding) {
             (None, None) => Ok(()),
             (Some(_), Some(_)) => Err(Refusal::BadRequest(

@@ -5,7 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
 use super::field::{self, InvalidField};
-use super::{Refusal, Request, Version};
+use super::{Refusal, Request, Version, extensions};
+use crate::deflate::{self, DeflateConfig, DeflateParams};
 
 /// An upgrade that may be granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,25 +15,48 @@ pub struct Accepted {
     pub accept_key: [u8; 28],
 }
 
+/// The use of permessage-deflate that a client offered and this server accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    params: DeflateParams,
+    header: String,
+}
+
+impl Agreed {
+    /// What holds on the connection, for
+    /// [`Connection::with_deflate`](crate::Connection::with_deflate).
+    pub fn params(&self) -> DeflateParams {
+        self.params
+    }
+
+    /// The value of `Sec-WebSocket-Extensions` that tells the client.
+    pub fn header(&self) -> &str {
+        &self.header
+    }
+}
+
 /// Checks a request for an upgrade. Origin, path and subprotocol are the
 /// caller's to decide.
 ///
 /// # Errors
 /// - 405: not GET.
 /// - 400: not HTTP/1.1, `Upgrade` without `Connection: upgrade`, a key that is
-///   not 16 bytes in base64, no version, or a body.
+///   not 16 bytes in base64, no version, a body, or a list of extensions or
+///   subprotocols that breaks its grammar: RFC 6455 section 9.1 demands that
+///   the connection then fails, and a server that ignored the list would
+///   answer an offer it has not understood.
 /// - 426: no upgrade to `websocket` asked for, or another version than 13.
 pub fn accept(request: &Request<'_>) -> Result<Accepted, Refusal> {
     if request.method() != "GET" {
         return Err(Refusal::MethodNotAllowed { allow: "GET" });
     }
-    if !field::has_token(request.values("upgrade"), "websocket") {
+    if !field::has_token(request.header_all("upgrade"), "websocket") {
         return Err(Refusal::UpgradeRequired);
     }
     if request.version() != Version::Http11 {
         return Err(Refusal::BadRequest("an upgrade needs HTTP/1.1"));
     }
-    if !field::has_token(request.values("connection"), "upgrade") {
+    if !field::has_token(request.header_all("connection"), "upgrade") {
         return Err(Refusal::BadRequest("Connection does not list upgrade"));
     }
     if request.has_body() {
@@ -51,12 +75,39 @@ pub fn accept(request: &Request<'_>) -> Result<Accepted, Refusal> {
             "Sec-WebSocket-Key is not 16 bytes in base64",
         ));
     }
+    if extensions::parse(request.header_all("sec-websocket-extensions")).is_err() {
+        return Err(Refusal::BadRequest("malformed Sec-WebSocket-Extensions"));
+    }
+    if !protocols_are_tokens(request) {
+        return Err(Refusal::BadRequest("malformed Sec-WebSocket-Protocol"));
+    }
     Ok(Accepted {
         accept_key: accept_key(key.as_bytes()),
     })
 }
 
-/// Appends the 101 response, with the chosen subprotocol and further headers.
+fn protocols_are_tokens(request: &Request<'_>) -> bool {
+    request
+        .header_all("sec-websocket-protocol")
+        .flat_map(field::list)
+        .all(field::is_token_bytes)
+}
+
+/// Accepts the first of the client's offers of permessage-deflate that this
+/// configuration can meet (RFC 7692 sections 5.1 and 7.1).
+///
+/// An offer with an unknown, repeated or invalid parameter is declined, as is
+/// one that demands a server window of 8 bits, which zlib cannot make. Other
+/// extensions are not known here. Nothing is agreed on if the list breaks its
+/// grammar; [`accept`] refuses such a request.
+pub fn negotiate_deflate(request: &Request<'_>, config: &DeflateConfig) -> Option<Agreed> {
+    let list = extensions::parse(request.header_all("sec-websocket-extensions")).ok()?;
+    let (params, header) = deflate::answer(deflate::offers(&list), config)?;
+    Some(Agreed { params, header })
+}
+
+/// Appends the 101 response, with the chosen subprotocol, the agreed use of
+/// permessage-deflate and further headers.
 ///
 /// # Errors
 /// [`InvalidField`] if the subprotocol is not a token, or a header has a name
@@ -66,6 +117,7 @@ pub fn write_accept(
     out: &mut Vec<u8>,
     accepted: &Accepted,
     protocol: Option<&str>,
+    deflate: Option<&Agreed>,
     extra: &[(&str, &str)],
 ) -> Result<(), InvalidField> {
     if let Some(protocol) = protocol {
@@ -83,7 +135,8 @@ pub fn write_accept(
     out.extend_from_slice(&accepted.accept_key);
     out.extend_from_slice(b"\r\n");
     let protocol = protocol.map(|protocol| ("Sec-WebSocket-Protocol", protocol));
-    for (name, value) in protocol.iter().chain(extra) {
+    let deflate = deflate.map(|agreed| ("Sec-WebSocket-Extensions", agreed.header()));
+    for (name, value) in protocol.iter().chain(&deflate).chain(extra) {
         field::write(out, name, value);
     }
     out.extend_from_slice(b"\r\n");

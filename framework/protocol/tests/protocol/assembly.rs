@@ -10,12 +10,10 @@ const MASK: Option<[u8; 4]> = Some([0; 4]);
 fn receive(endpoint: &mut Endpoint, input: &mut [u8]) -> Option<Event> {
     let Endpoint {
         connection,
-        limits,
-        pool,
-        masks,
+        resources,
         out,
     } = endpoint;
-    connection.receive(input, limits, pool, masks, out).event
+    connection.receive(input, resources, out).event
 }
 
 #[test]
@@ -91,7 +89,7 @@ fn fragments_do_not_reserve_beyond_twice_their_bytes_nor_the_limit() {
     else {
         panic!("no message");
     };
-    assert_eq!(buffer.capacity(), server.limits.max_message);
+    assert_eq!(buffer.capacity(), server.resources.limits.max_message);
 
     let mut server = Endpoint::server();
     assert!(receive(&mut server, &mut masked(false, Binary, &[1; 100])).is_none());
@@ -122,7 +120,7 @@ fn a_recycled_buffer_is_used_again() {
     };
     let first = assembled(&mut server);
     let address = first.as_ptr();
-    Payload::Assembled(first).recycle(&mut server.pool);
+    Payload::Assembled(first).recycle(&mut server.resources.pool);
     let second = assembled(&mut server);
     assert_eq!(second.as_ptr(), address);
 }

@@ -8,11 +8,11 @@ use crate::endpoint::{Endpoint, Seen, close_frame, masked, unmasked};
 fn close(endpoint: &mut Endpoint, code: CloseCode, reason: &str) -> bool {
     let Endpoint {
         connection,
-        masks,
+        resources,
         out,
         ..
     } = endpoint;
-    connection.close(code, reason, masks, out)
+    connection.close(code, reason, resources, out)
 }
 
 #[test]
@@ -95,20 +95,20 @@ fn nothing_is_sent_after_a_close_but_messages_still_arrive() {
     server.take_out();
     let Endpoint {
         connection,
-        masks,
+        resources,
         out,
         ..
     } = &mut server;
     assert_eq!(
-        connection.send(Kind::Text, b"late", masks, out),
+        connection.send(Kind::Text, b"late", resources, out),
         Err(Closing)
     );
     assert_eq!(
-        connection.send_fragment(Kind::Text, b"", true, true, masks, out),
+        connection.send_fragment(Kind::Text, b"", true, true, resources, out),
         Err(Closing)
     );
-    assert_eq!(connection.ping(b"", masks, out), Err(Closing));
-    assert_eq!(connection.pong(b"", masks, out), Err(Closing));
+    assert_eq!(connection.ping(b"", resources, out), Err(Closing));
+    assert_eq!(connection.pong(b"", resources, out), Err(Closing));
 
     let late = [masked(true, Text, b"under way"), masked(true, Ping, b"?")].concat();
     let seen = server.read(&late);
@@ -186,12 +186,12 @@ fn control_payloads_are_cut_at_125_bytes() {
     let mut server = Endpoint::server();
     let Endpoint {
         connection,
-        masks,
+        resources,
         out,
         ..
     } = &mut server;
-    connection.ping(&[1; 200], masks, out).unwrap();
-    connection.pong(&[2; 126], masks, out).unwrap();
+    connection.ping(&[1; 200], resources, out).unwrap();
+    connection.pong(&[2; 126], resources, out).unwrap();
     let expected = [
         unmasked(true, Ping, &[1; 125]),
         unmasked(true, hioload_protocol::frame::OpCode::Pong, &[2; 125]),

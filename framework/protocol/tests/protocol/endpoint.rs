@@ -2,7 +2,8 @@
 
 use hioload_protocol::frame::{MAX_HEADER, OpCode, encode_header};
 use hioload_protocol::{
-    CloseCode, Connection, Event, Kind, Limits, MaskKeys, MessagePool, Output, ProtocolError, Role,
+    CloseCode, Connection, DeflateConfig, DeflateParams, Event, Kind, Limits, MaskKeys, Output,
+    ProtocolError, Resources, Role,
 };
 
 /// An event with its bytes.
@@ -18,9 +19,7 @@ pub(crate) enum Seen {
 
 pub(crate) struct Endpoint {
     pub(crate) connection: Connection,
-    pub(crate) limits: Limits,
-    pub(crate) pool: MessagePool,
-    pub(crate) masks: MaskKeys,
+    pub(crate) resources: Resources,
     pub(crate) out: Vec<u8>,
 }
 
@@ -28,9 +27,16 @@ impl Endpoint {
     pub(crate) fn new(role: Role) -> Self {
         Self {
             connection: Connection::new(role),
-            limits: Limits::default(),
-            pool: MessagePool::new(),
-            masks: MaskKeys::from_seed(42),
+            resources: resources(DeflateConfig::default()),
+            out: Vec::new(),
+        }
+    }
+
+    /// With permessage-deflate.
+    pub(crate) fn deflating(role: Role, agreed: DeflateParams, config: DeflateConfig) -> Self {
+        Self {
+            connection: Connection::with_deflate(role, agreed),
+            resources: resources(config),
             out: Vec::new(),
         }
     }
@@ -44,7 +50,7 @@ impl Endpoint {
     }
 
     pub(crate) fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.resources.limits = limits;
         self
     }
 
@@ -54,13 +60,9 @@ impl Endpoint {
         let mut input = &mut buffer[..];
         let mut seen = Vec::new();
         loop {
-            let received = self.connection.receive(
-                input,
-                &self.limits,
-                &mut self.pool,
-                &mut self.masks,
-                &mut self.out,
-            );
+            let received = self
+                .connection
+                .receive(input, &mut self.resources, &mut self.out);
             assert!(received.consumed <= input.len());
             let Some(event) = received.event else {
                 assert_eq!(
@@ -115,13 +117,25 @@ impl Endpoint {
         };
         let bytes = payload.bytes(input).to_vec();
         assert_eq!(payload.len(), bytes.len());
-        payload.recycle(&mut self.pool);
+        payload.recycle(&mut self.resources.pool);
         make(bytes)
+    }
+
+    /// Sends a message and returns its bytes on the wire.
+    pub(crate) fn sent(&mut self, kind: Kind, payload: &[u8]) -> Vec<u8> {
+        self.connection
+            .send(kind, payload, &mut self.resources, &mut self.out)
+            .expect("open");
+        self.take_out()
     }
 
     pub(crate) fn take_out(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
     }
+}
+
+fn resources(deflate: DeflateConfig) -> Resources {
+    Resources::new(Limits::default(), MaskKeys::from_seed(42), deflate)
 }
 
 /// A frame as a client sends it, masked.

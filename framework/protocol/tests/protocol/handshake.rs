@@ -57,7 +57,7 @@ fn the_example_of_the_rfc_is_accepted() {
     let accepted = accept(&request).unwrap();
     assert_eq!(&accepted.accept_key, b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     let mut out = Vec::new();
-    write_accept(&mut out, &accepted, Some("chat"), &[("X-Shard", "3")]).unwrap();
+    write_accept(&mut out, &accepted, Some("chat"), None, &[("X-Shard", "3")]).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "HTTP/1.1 101 Switching Protocols\r\n\
@@ -156,7 +156,42 @@ fn every_malformed_request_gets_its_status() {
         (origin, "Content-Length: 0x5", 400),
         (origin, "Content-Length:", 400),
         (origin, "Content-Length: 99999999999999999999", 400),
+        (origin, "Content-Length: 5, 5", 400),
+        (origin, "Content-Length: 5\r\ncontent-length: 5", 400),
+        (origin, "Content-Length : 5", 400),
+        (origin, "Content-Length: 0\r\n 5", 400),
+        (
+            origin,
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+            400,
+        ),
+        (
+            origin,
+            "Transfer-Encoding: chunked\r\nContent-Length: 5",
+            400,
+        ),
+        (
+            origin,
+            "Transfer-Encoding\u{b}: chunked\r\nContent-Length: 5",
+            400,
+        ),
+        (origin, "Transfer-Encoding: xchunked", 501),
         (origin, "Transfer-Encoding: gzip, chunked", 501),
+        (origin, "\0: a", 400),
+        (origin, "Or\0igin: a", 400),
+        (origin, "Origin: a\rX: b", 400),
+        (origin, "Origin: a\n X: b", 400),
+        (origin, "Origin: a\r\r\n", 400),
+        (origin, "Origin: a\u{7f}", 400),
+        (origin, "Authorization: a\r\nauthorization: b", 400),
+        (origin, "Sec-WebSocket-Protocol: a b", 400),
+        (origin, "Sec-WebSocket-Protocol: \"a\"", 400),
+        ("\r\nHost:", "\r\n Host:", 400),
+        ("/chat?room=1&x", "/ch\0at", 400),
+        ("/chat?room=1&x", "/ch\tat", 400),
+        ("HTTP/1.1", "HTTP/1.1\0", 400),
+        ("GET", "G\0ET", 400),
+        ("GET", "GE(T", 400),
         ("Host: server.example.com", "Host: a/b", 400),
         ("Host: server.example.com", "Host: a b", 400),
         ("/chat?room=1&x", "/chat#fragment", 400),
@@ -176,6 +211,32 @@ fn every_malformed_request_gets_its_status() {
         assert_ne!(text, GOOD, "{from:?}");
         assert_eq!(refused(&text), status, "{to:?} for {from:?}");
     }
+}
+
+#[test]
+fn repeated_lists_are_merged_in_order() {
+    let text = GOOD.replacen(
+        "Origin: http://example.com",
+        "sec-websocket-protocol: first,, second\r\nSec-WebSocket-Protocol:\r\nCookie: a\r\nCookie: b",
+        1,
+    );
+    let request = parsed(&text);
+    accept(&request).unwrap();
+    assert_eq!(
+        request.protocols().collect::<Vec<_>>(),
+        ["first", "second", "chat", "superchat"]
+    );
+    assert_eq!(
+        request.header_all("COOKIE").collect::<Vec<_>>(),
+        [b"a", b"b"]
+    );
+    assert_eq!(request.header_all("absent").count(), 0);
+    assert_eq!(
+        parsed("GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            .protocols()
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -216,6 +277,11 @@ fn limits_have_their_own_statuses_before_the_head_is_complete() {
 fn every_prefix_is_partial_and_bytes_after_the_head_are_left() {
     for len in 0..GOOD.len() {
         assert!(matches!(parse(&GOOD[..len]), Ok(Parsed::Partial)), "{len}");
+    }
+    let after_empty_line = format!("\r\n{GOOD}");
+    for len in 0..after_empty_line.len() {
+        let outcome = parse(&after_empty_line[..len]);
+        assert!(matches!(outcome, Ok(Parsed::Partial)), "{len}");
     }
     let with_frames = format!("{GOOD}\u{1}\u{2}GET / HTTP/1.1\r\n\r\n");
     let Ok(Parsed::Complete { head_len, .. }) = parse(&with_frames) else {
@@ -319,7 +385,7 @@ fn an_answer_cannot_be_injected_into() {
             ],
         ),
     ] {
-        assert!(write_accept(&mut out, &accepted, protocol, extra).is_err());
+        assert!(write_accept(&mut out, &accepted, protocol, None, extra).is_err());
         assert!(out.is_empty());
     }
 }
@@ -330,6 +396,7 @@ const CLIENT: ClientRequest<'_> = ClientRequest {
     protocols: &["chat", "superchat"],
     headers: &[("Authorization", "Bearer x")],
     origin: Some("http://localhost"),
+    deflate: None,
 };
 
 const NONCE: [u8; 16] = *b"the sample nonce";
@@ -354,7 +421,7 @@ fn a_client_and_a_server_agree() {
     let accepted = accept(&request).unwrap();
     for protocol in [None, Some("superchat")] {
         let mut response = Vec::new();
-        write_accept(&mut response, &accepted, protocol, &[("Server", "x")]).unwrap();
+        write_accept(&mut response, &accepted, protocol, None, &[("Server", "x")]).unwrap();
         let head = response.len();
         response.extend(b"\x81\x01a");
         let limits = HandshakeLimits::default();

@@ -47,13 +47,13 @@ fn echo_through(ours: &mut Endpoint, theirs: Role) {
         assert_eq!(seen, [Seen::Binary(bytes.clone())]);
 
         ours.connection
-            .send(Kind::Binary, &bytes, &mut ours.masks, &mut ours.out)
+            .send(Kind::Binary, &bytes, &mut ours.resources, &mut ours.out)
             .unwrap();
         peer.get_mut().incoming = ours.take_out();
         assert_eq!(peer.read().unwrap().into_data(), bytes);
     }
     ours.connection
-        .ping(b"ping", &mut ours.masks, &mut ours.out)
+        .ping(b"ping", &mut ours.resources, &mut ours.out)
         .unwrap();
     peer.get_mut().incoming = ours.take_out();
     assert!(peer.read().unwrap().is_ping());

@@ -2,9 +2,12 @@
 
 mod assembly;
 mod close;
+mod deflate;
 mod endpoint;
+mod fuzz;
 mod handshake;
 mod interop;
+mod negotiation;
 mod pair;
 mod vectors;
 mod violations;

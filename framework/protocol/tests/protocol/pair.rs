@@ -27,19 +27,21 @@ impl Action {
     fn perform(&self, by: &mut Endpoint) -> Vec<Seen> {
         let Endpoint {
             connection,
-            masks,
+            resources,
             out,
             ..
         } = by;
         match self {
             Self::Text(text) => {
                 connection
-                    .send(Kind::Text, text.as_bytes(), masks, out)
+                    .send(Kind::Text, text.as_bytes(), resources, out)
                     .unwrap();
                 vec![Seen::Text(text.clone())]
             }
             Self::Binary(bytes) => {
-                connection.send(Kind::Binary, bytes, masks, out).unwrap();
+                connection
+                    .send(Kind::Binary, bytes, resources, out)
+                    .unwrap();
                 vec![Seen::Binary(bytes.clone())]
             }
             Self::Fragments {
@@ -54,14 +56,14 @@ impl Action {
                     rest = after;
                     let fin = rest.is_empty();
                     connection
-                        .send_fragment(*kind, piece, first, fin, masks, out)
+                        .send_fragment(*kind, piece, first, fin, resources, out)
                         .unwrap();
                     first = false;
                     if fin {
                         break;
                     }
                     if *pings {
-                        connection.ping(b"between", masks, out).unwrap();
+                        connection.ping(b"between", resources, out).unwrap();
                         expected.push(Seen::Ping(b"between".to_vec()));
                     }
                 }
@@ -72,11 +74,11 @@ impl Action {
                 expected
             }
             Self::Ping(bytes) => {
-                connection.ping(bytes, masks, out).unwrap();
+                connection.ping(bytes, resources, out).unwrap();
                 vec![Seen::Ping(bytes.clone())]
             }
             Self::Pong(bytes) => {
-                connection.pong(bytes, masks, out).unwrap();
+                connection.pong(bytes, resources, out).unwrap();
                 vec![Seen::Pong(bytes.clone())]
             }
         }
@@ -171,11 +173,11 @@ fn a_script_reads_the_same_at_every_pair_of_split_points() {
         .collect();
     let Endpoint {
         connection,
-        masks,
+        resources,
         out,
         ..
     } = &mut client;
-    connection.close(CloseCode::NORMAL, "done", masks, out);
+    connection.close(CloseCode::NORMAL, "done", resources, out);
     expected.push(Seen::Closed(CloseCode::NORMAL, "done".into(), true));
     let wire = client.take_out();
 

@@ -19,7 +19,7 @@ fn a_single_frame_unmasked_text_message() {
     let mut server = Endpoint::server();
     server
         .connection
-        .send(Kind::Text, b"Hello", &mut server.masks, &mut server.out)
+        .send(Kind::Text, b"Hello", &mut server.resources, &mut server.out)
         .unwrap();
     assert_eq!(server.out, hello);
 }
@@ -43,15 +43,15 @@ fn a_fragmented_unmasked_text_message() {
     let mut server = Endpoint::server();
     let Endpoint {
         connection,
-        masks,
+        resources,
         out,
         ..
     } = &mut server;
     connection
-        .send_fragment(Kind::Text, b"Hel", true, false, masks, out)
+        .send_fragment(Kind::Text, b"Hel", true, false, resources, out)
         .unwrap();
     connection
-        .send_fragment(Kind::Text, b"lo", false, true, masks, out)
+        .send_fragment(Kind::Text, b"lo", false, true, resources, out)
         .unwrap();
     assert_eq!(server.out, frames);
 }
@@ -94,7 +94,12 @@ fn binary_messages_of_256_bytes_and_64_kib() {
         let mut server = Endpoint::server();
         server
             .connection
-            .send(Kind::Binary, &payload, &mut server.masks, &mut server.out)
+            .send(
+                Kind::Binary,
+                &payload,
+                &mut server.resources,
+                &mut server.out,
+            )
             .unwrap();
         assert_eq!(server.out, frame);
     }

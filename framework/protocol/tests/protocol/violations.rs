@@ -67,6 +67,12 @@ fn violations() -> Vec<(&'static str, Vec<u8>, ProtocolError, u16)> {
             1002,
         ),
         (
+            "ping of 2^63 and more",
+            vec![0x89, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            E::ControlTooLong,
+            1002,
+        ),
+        (
             "nothing to continue",
             masked(true, Continuation, b"a"),
             E::UnexpectedContinuation,
@@ -231,12 +237,12 @@ fn nothing_is_read_or_sent_after_a_failure() {
         assert!(server.out.is_empty(), "{name}");
         let Endpoint {
             connection,
-            masks,
+            resources,
             out,
             ..
         } = &mut server;
-        assert!(connection.ping(b"", masks, out).is_err());
-        assert!(!connection.close(CloseCode::NORMAL, "", masks, out));
+        assert!(connection.ping(b"", resources, out).is_err());
+        assert!(!connection.close(CloseCode::NORMAL, "", resources, out));
         assert!(out.is_empty());
     }
 }
