@@ -12,7 +12,7 @@ use std::io;
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
 use hioload_benches::{Transport, ascii};
-use hioload_protocol::{Connection, Event, Kind, Limits, MaskKeys, MessagePool, Role};
+use hioload_protocol::{Connection, DeflateConfig, Event, Kind, Limits, MaskKeys, Resources, Role};
 use tungstenite::protocol::{Role as PeerRole, WebSocket, WebSocketConfig};
 
 /// Bytes per message and messages per arrival.
@@ -35,14 +35,19 @@ fn main() {
     criterion.final_summary();
 }
 
+fn resources(seed: u64) -> Resources {
+    let masks = MaskKeys::from_seed(seed);
+    Resources::new(Limits::default(), masks, DeflateConfig::default())
+}
+
 /// What a client sends: masked text frames, each with its own key.
 fn arrival(text: &str, messages: usize) -> Vec<u8> {
     let mut client = Connection::new(Role::Client);
-    let mut masks = MaskKeys::from_seed(1);
+    let mut resources = resources(1);
     let mut wire = Vec::new();
     for _ in 0..messages {
         client
-            .send(Kind::Text, text.as_bytes(), &mut masks, &mut wire)
+            .send(Kind::Text, text.as_bytes(), &mut resources, &mut wire)
             .expect("an open connection");
     }
     wire
@@ -73,9 +78,7 @@ struct Server {
     connection: Connection,
     input: Vec<u8>,
     output: Vec<u8>,
-    limits: Limits,
-    pool: MessagePool,
-    masks: MaskKeys,
+    resources: Resources,
 }
 
 impl Server {
@@ -84,9 +87,7 @@ impl Server {
             connection: Connection::new(Role::Server),
             input: vec![0; buffer],
             output: Vec::new(),
-            limits: Limits::default(),
-            pool: MessagePool::new(),
-            masks: MaskKeys::from_seed(2),
+            resources: resources(2),
         }
     }
 
@@ -97,18 +98,16 @@ impl Server {
         while !rest.is_empty() {
             let Self {
                 connection,
-                limits,
-                pool,
-                masks,
+                resources,
                 output,
                 ..
             } = self;
-            let received = connection.receive(rest, limits, pool, masks, output);
+            let received = connection.receive(rest, resources, output);
             if let Some(Event::Message { kind, payload }) = received.event {
                 connection
-                    .send(kind, payload.bytes(rest), masks, output)
+                    .send(kind, payload.bytes(rest), resources, output)
                     .expect("open");
-                payload.recycle(pool);
+                payload.recycle(&mut resources.pool);
             }
             rest = &mut rest[received.consumed..];
         }

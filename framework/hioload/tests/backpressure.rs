@@ -42,12 +42,7 @@ impl App for Room {
 }
 
 fn numbered(number: u64) -> Vec<u8> {
-    number
-        .to_le_bytes()
-        .into_iter()
-        .cycle()
-        .take(MESSAGE)
-        .collect()
+    number.to_le_bytes().repeat(MESSAGE / 8)
 }
 
 fn number(message: &[u8]) -> u64 {
@@ -71,7 +66,7 @@ fn room(policy: Backpressure, close_timeout: Duration) -> Serving {
 fn flood(serving: &Serving, listeners: &mut [Client], action: &str, times: u64) -> u64 {
     let metrics = serving.metrics();
     let mut publisher = Client::connect(serving.addr(), "/");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + 2 * PATIENCE;
     let mut published = 0;
     while metrics
         .backpressure()
@@ -100,7 +95,7 @@ fn flood(serving: &Serving, listeners: &mut [Client], action: &str, times: u64) 
 }
 
 fn listeners(serving: &Serving) -> Vec<Client> {
-    (0..6)
+    (0..4)
         .map(|_| Client::connect(serving.addr(), "/"))
         .collect()
 }

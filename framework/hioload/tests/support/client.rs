@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use hioload_protocol::frame::{MAX_HEADER, OpCode, encode_header};
 use hioload_protocol::handshake::{ClientRequest, HandshakeLimits, Parsed, parse_response};
 use hioload_protocol::{
-    CloseCode, Connection, Event, Kind, Limits, MaskKeys, MessagePool, Output, Role,
+    CloseCode, Connection, DeflateConfig, Event, Kind, Limits, MaskKeys, MessagePool, Output,
+    Resources, Role,
 };
 
 use super::wait::PATIENCE;
@@ -31,9 +32,7 @@ pub(crate) enum Seen {
 pub(crate) struct Client {
     stream: TcpStream,
     connection: Connection,
-    limits: Limits,
-    pool: MessagePool,
-    masks: MaskKeys,
+    resources: Resources,
     buffer: Vec<u8>,
     /// Received bytes in `buffer` that are not understood yet.
     unread: Range<usize>,
@@ -108,6 +107,7 @@ impl Client {
             protocols: &[],
             headers: &[],
             origin: None,
+            deflate: None,
         };
         let expected = asked.write([7; 16], &mut request);
         stream
@@ -136,12 +136,7 @@ impl Client {
         Self {
             stream,
             connection: Connection::new(Role::Client),
-            limits: Limits {
-                max_message: 64 << 20,
-                ..Limits::default()
-            },
-            pool: MessagePool::new(),
-            masks: MaskKeys::from_seed(11),
+            resources: resources(),
             buffer,
             unread: head_len..filled,
             answers: true,
@@ -156,7 +151,7 @@ impl Client {
     pub(crate) fn text(&mut self, text: &str) {
         let mut out = Vec::new();
         self.connection
-            .send(Kind::Text, text.as_bytes(), &mut self.masks, &mut out)
+            .send(Kind::Text, text.as_bytes(), &mut self.resources, &mut out)
             .expect("open");
         self.raw(&out);
     }
@@ -164,7 +159,7 @@ impl Client {
     pub(crate) fn binary(&mut self, payload: &[u8]) {
         let mut out = Vec::new();
         self.connection
-            .send(Kind::Binary, payload, &mut self.masks, &mut out)
+            .send(Kind::Binary, payload, &mut self.resources, &mut out)
             .expect("open");
         self.raw(&out);
     }
@@ -172,7 +167,7 @@ impl Client {
     pub(crate) fn ping(&mut self, payload: &[u8]) {
         let mut out = Vec::new();
         self.connection
-            .ping(payload, &mut self.masks, &mut out)
+            .ping(payload, &mut self.resources, &mut out)
             .expect("open");
         self.raw(&out);
     }
@@ -181,7 +176,7 @@ impl Client {
     pub(crate) fn close(&mut self, code: u16, reason: &str) {
         let mut out = Vec::new();
         self.connection
-            .close(CloseCode(code), reason, &mut self.masks, &mut out);
+            .close(CloseCode(code), reason, &mut self.resources, &mut out);
         self.raw(&out);
     }
 
@@ -208,12 +203,12 @@ impl Client {
         for (index, to) in cuts.iter().copied().chain([payload.len()]).enumerate() {
             if let Some(ping) = ping.filter(|_| index == 1) {
                 self.connection
-                    .ping(ping, &mut self.masks, out)
+                    .ping(ping, &mut self.resources, out)
                     .expect("open");
             }
             let (piece, first, last) = (&payload[from..to], index == 0, index == cuts.len());
             self.connection
-                .send_fragment(kind, piece, first, last, &mut self.masks, out)
+                .send_fragment(kind, piece, first, last, &mut self.resources, out)
                 .expect("open");
             from = to;
         }
@@ -333,16 +328,12 @@ impl Client {
         let mut seen = None;
         while seen.is_none() && !self.unread.is_empty() {
             let input = &mut self.buffer[self.unread.clone()];
-            let received = self.connection.receive(
-                input,
-                &self.limits,
-                &mut self.pool,
-                &mut self.masks,
-                &mut out,
-            );
+            let received = self
+                .connection
+                .receive(input, &mut self.resources, &mut out);
             seen = received
                 .event
-                .map(|event| own(event, input, &mut self.pool));
+                .map(|event| own(event, input, &mut self.resources.pool));
             self.unread.start += received.consumed;
         }
         if self.answers && !out.is_empty() {
@@ -351,6 +342,14 @@ impl Client {
         }
         seen
     }
+}
+
+fn resources() -> Resources {
+    let limits = Limits {
+        max_message: 64 << 20,
+        ..Limits::default()
+    };
+    Resources::new(limits, MaskKeys::from_seed(11), DeflateConfig::default())
 }
 
 fn own(event: Event, input: &[u8], pool: &mut MessagePool) -> Seen {
