@@ -9,6 +9,7 @@ use hioload_protocol::{MaskKeys, MessagePool};
 
 use super::inbox::{Inbox, InboxEntry, Outgoing, Pushed};
 use super::outbox::OutboxPool;
+use super::tls::Scratch;
 use crate::app::{Message, PublishOutcome};
 use crate::config::Rules;
 use crate::hub::{Interest, Publication, Topics};
@@ -30,6 +31,7 @@ pub(crate) struct Context {
     pub(crate) now: Nanos,
     pub(crate) rules: Rules,
     pub(crate) outboxes: OutboxPool,
+    pub(crate) tls: Scratch,
     pub(crate) messages: MessagePool,
     pub(crate) masks: MaskKeys,
     pub(crate) wheel: Wheel<Token>,
@@ -64,6 +66,7 @@ impl Context {
             now: parts.now,
             rules: parts.rules,
             outboxes: OutboxPool::default(),
+            tls: Scratch::default(),
             messages: MessagePool::new(),
             masks: MaskKeys::from_seed(parts.mask_seed),
             wheel: Wheel::new(parts.now),
