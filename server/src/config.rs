@@ -147,12 +147,12 @@ impl Settings {
             .map(read)
             .transpose()?
             .unwrap_or_default();
-        Self::merge(cli, file)
+        Self::merge(cli, &file)
     }
 
-    fn merge(cli: &Cli, file: File) -> Result<Self, SettingsError> {
-        let certificates = certificates(cli, &file)?;
-        let (listen, tls_listen) = addresses(cli, &file, !certificates.is_empty());
+    fn merge(cli: &Cli, file: &File) -> Result<Self, SettingsError> {
+        let certificates = certificates(cli, file)?;
+        let (listen, tls_listen) = addresses(cli, file, !certificates.is_empty());
         if let Some(addr) = tls_listen.first()
             && certificates.is_empty()
         {
@@ -170,7 +170,7 @@ impl Settings {
             echo: cli.dev || file.routes.echo.unwrap_or(relay),
             broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
-            config: config(cli, &file),
+            config: config(cli, file),
             listen,
             tls_listen,
             certificates,
@@ -303,7 +303,7 @@ mod tests {
 
     fn settings(args: &[&str], file: &str) -> Settings {
         let args = ["hioload-server"].iter().chain(args);
-        Settings::merge(&Cli::parse_from(args), toml::from_str(file).unwrap()).unwrap()
+        Settings::merge(&Cli::parse_from(args), &toml::from_str(file).unwrap()).unwrap()
     }
 
     #[test]
@@ -333,7 +333,7 @@ mod tests {
     fn a_certificate_without_its_key_and_tls_without_a_certificate_are_refused() {
         let merge = |args: &[&str]| {
             let args = ["hioload-server"].iter().chain(args);
-            Settings::merge(&Cli::parse_from(args), File::default()).unwrap_err()
+            Settings::merge(&Cli::parse_from(args), &File::default()).unwrap_err()
         };
         let pairs = merge(&["--tls-cert", "a", "--tls-cert", "b", "--tls-key", "c"]);
         assert!(pairs.to_string().contains("2 --tls-cert but 1 --tls-key"));

@@ -104,7 +104,7 @@ impl Running {
                 "{what:?} not in {}",
                 self.logged()
             );
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::park_timeout(Duration::from_millis(5));
         }
     }
 

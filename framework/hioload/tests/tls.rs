@@ -102,7 +102,7 @@ struct Served {
 }
 
 impl Served {
-    fn new(config: Config) -> Self {
+    fn new(config: &Config) -> Self {
         let files = Files::new();
         let mut roots = RootCertStore::empty();
         roots.add(files.certify("server", &["localhost"])).unwrap();
@@ -111,7 +111,7 @@ impl Served {
             .config(Config {
                 pin: false,
                 max_connections: 200,
-                ..config
+                ..config.clone()
             })
             .shards(2)
             .listen_tls("127.0.0.1:0", tls.clone())
@@ -191,7 +191,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: not in {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::park_timeout(Duration::from_millis(2));
     }
 }
 
@@ -238,15 +238,15 @@ impl Write for Splitting {
     }
 }
 
-fn echo(socket: &mut WebSocket<impl Read + Write>, payload: Vec<u8>) {
-    socket.send(Wire::binary(payload.clone())).unwrap();
+fn echo(socket: &mut WebSocket<impl Read + Write>, payload: &[u8]) {
+    socket.send(Wire::binary(payload.to_vec())).unwrap();
     let echoed = socket.read().unwrap().into_data();
     assert!(echoed == payload, "{} bytes differ", payload.len());
 }
 
 #[test]
 fn echoes_of_every_size_in_random_records_come_back() {
-    let served = Served::new(Config {
+    let served = Served::new(&Config {
         max_message: 2 << 20,
         ..Config::default()
     });
@@ -254,12 +254,12 @@ fn echoes_of_every_size_in_random_records_come_back() {
         let mut random = Random(seed);
         let mut socket = upgrade(Splitting(served.dial(), seed), "/echo");
         for size in [0, 1, 125, 126, 16_383, 16_384, 65_535, 65_536, 1 << 20] {
-            echo(&mut socket, random.bytes(size));
+            echo(&mut socket, &random.bytes(size));
         }
         for _ in 0..60 {
             let most = 1 << random.below(18);
             let size = random.below(most + 1);
-            echo(&mut socket, random.bytes(size));
+            echo(&mut socket, &random.bytes(size));
         }
         socket.close(None).unwrap();
         while socket.read().is_ok() {}
@@ -281,7 +281,7 @@ fn hears<S: Read + Write>(socket: &mut WebSocket<S>, payloads: &[Vec<u8>], copie
 
 #[test]
 fn broadcasts_reach_tls_and_plain_subscribers_alike() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     let plain = || upgrade(tcp(served.running.addrs()[1]), "/room");
     let mut sealed: Vec<_> = (0..4).map(|_| served.open("/room")).collect();
     let mut open: Vec<_> = (0..4).map(|_| plain()).collect();
@@ -349,7 +349,7 @@ fn sni_chooses_the_certificate_and_the_first_serves_the_rest() {
 
 #[test]
 fn either_version_alone_is_enough_and_alpn_is_http_1_1() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     for (version, expected) in [
         (&rustls::version::TLS12, ProtocolVersion::TLSv1_2),
         (&rustls::version::TLS13, ProtocolVersion::TLSv1_3),
@@ -360,7 +360,7 @@ fn either_version_alone_is_enough_and_alpn_is_http_1_1() {
         assert_eq!(stream.conn.alpn_protocol(), Some(&b"http/1.1"[..]));
         let mut socket = upgrade(stream, "/echo");
         for size in [0, 20, 100_000] {
-            echo(&mut socket, vec![7; size]);
+            echo(&mut socket, &vec![7; size]);
         }
     }
     let only_h2 = client(&served.roots, BOTH, &["h2"]);
@@ -375,14 +375,14 @@ fn either_version_alone_is_enough_and_alpn_is_http_1_1() {
 
 #[test]
 fn a_second_connection_resumes_the_session_on_any_shard() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     for version in BOTH {
         let config = client(&served.roots, &[version], &[]);
         let mut resumed = 0;
         for _ in 0..8 {
             let stream = handshake(served.addr(), &config, "localhost").unwrap();
             let mut socket = upgrade(stream, "/echo");
-            echo(&mut socket, vec![1; 10]);
+            echo(&mut socket, &vec![1; 10]);
             let kind = socket.get_ref().conn.handshake_kind();
             resumed += usize::from(kind == Some(rustls::HandshakeKind::Resumed));
         }
@@ -393,14 +393,14 @@ fn a_second_connection_resumes_the_session_on_any_shard() {
 
 #[test]
 fn a_reload_changes_new_connections_and_keeps_open_ones() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     let mut before = served.open("/echo");
     let mut fresh = RootCertStore::empty();
     fresh
         .add(served.files.certify("server", &["localhost"]))
         .unwrap();
     served.tls.reload().unwrap();
-    echo(&mut before, vec![1; 1000]);
+    echo(&mut before, &vec![1; 1000]);
     let old = client(&served.roots, BOTH, &[]);
     assert!(handshake(served.addr(), &old, "localhost").is_err());
     let new = client(&fresh, BOTH, &[]);
@@ -408,7 +408,7 @@ fn a_reload_changes_new_connections_and_keeps_open_ones() {
         handshake(served.addr(), &new, "localhost").unwrap(),
         "/echo",
     );
-    echo(&mut after, vec![2; 1000]);
+    echo(&mut after, &vec![2; 1000]);
 
     let (cert, _) = served.files.pair("server");
     std::fs::write(&cert, "no certificate").unwrap();
@@ -418,7 +418,7 @@ fn a_reload_changes_new_connections_and_keeps_open_ones() {
         "{error}"
     );
     drop(handshake(served.addr(), &new, "localhost").unwrap());
-    echo(&mut before, vec![3; 1000]);
+    echo(&mut before, &vec![3; 1000]);
     drop((before, after));
     served.end();
 }
@@ -478,7 +478,7 @@ fn a_wrong_file_is_named_with_what_to_do() {
 
 #[test]
 fn the_handshake_deadline_cuts_whoever_dawdles() {
-    let served = Served::new(Config {
+    let served = Served::new(&Config {
         handshake_timeout: Duration::from_millis(300),
         ..Config::default()
     });
@@ -498,7 +498,7 @@ fn the_handshake_deadline_cuts_whoever_dawdles() {
 
 #[test]
 fn plain_http_garbage_and_abrupt_ends_hurt_nobody_else() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     let mut bystander = served.open("/echo");
     let mut http = tcp(served.addr());
     http.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -530,16 +530,16 @@ fn plain_http_garbage_and_abrupt_ends_hurt_nobody_else() {
         let socket = served.open("/echo");
         drop(socket.get_ref().sock.shutdown(Shutdown::Both));
     }
-    echo(&mut bystander, vec![5; 70_000]);
+    echo(&mut bystander, &vec![5; 70_000]);
     drop(bystander);
     served.end();
 }
 
 #[test]
 fn damage_on_the_way_ends_the_connection_with_an_alert() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     let mut socket = served.open("/echo");
-    echo(&mut socket, vec![1; 10]);
+    echo(&mut socket, &vec![1; 10]);
     let stream = socket.get_mut();
     stream.sock.write_all(&[23, 3, 3, 0, 40]).unwrap();
     stream.sock.write_all(&[9; 40]).unwrap();
@@ -558,7 +558,7 @@ fn damage_on_the_way_ends_the_connection_with_an_alert() {
 fn a_slow_reader_is_not_read_from_and_gets_everything() {
     const SIZE: usize = 50_000;
     const COUNT: u8 = 200;
-    let served = Served::new(Config {
+    let served = Served::new(&Config {
         backpressure_limit: 64 << 10,
         ..Config::default()
     });
@@ -582,14 +582,14 @@ fn a_slow_reader_is_not_read_from_and_gets_everything() {
         let echoed = socket.read().unwrap().into_data();
         assert!(echoed.len() == SIZE && echoed.iter().all(|&byte| byte == n));
     }
-    echo(&mut socket, vec![9; SIZE]);
+    echo(&mut socket, &vec![9; SIZE]);
     drop(socket);
     served.end();
 }
 
 #[test]
 fn a_slow_subscriber_is_closed_with_the_policys_code() {
-    let served = Served::new(Config {
+    let served = Served::new(&Config {
         backpressure_limit: 100_000,
         backpressure: Backpressure::Close(CloseCode::TRY_AGAIN),
         close_timeout: Duration::from_secs(20),
@@ -620,7 +620,7 @@ fn a_slow_subscriber_is_closed_with_the_policys_code() {
 
 #[test]
 fn close_codes_pass_both_ways_and_close_notify_ends_the_stream() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     let mut asked = served.open("/echo");
     asked.send(Wire::text("close 4321")).unwrap();
     let Wire::Close(Some(CloseFrame { code, reason })) = asked.read().unwrap() else {
@@ -647,7 +647,7 @@ fn close_codes_pass_both_ways_and_close_notify_ends_the_stream() {
 
 #[test]
 fn a_graceful_stop_closes_tls_connections_with_1001() {
-    let served = Served::new(Config::default());
+    let served = Served::new(&Config::default());
     let mut sockets: Vec<_> = (0..10).map(|_| served.open("/echo")).collect();
     let handshaking = tcp(served.addr());
     let metrics = served.running.metrics();

@@ -55,14 +55,25 @@ impl Authority {
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion) -> ClientConnection {
+        self.client_of(version, None)
+    }
+
+    /// A client that cuts what it sends into records of at most `fragment`
+    /// bytes.
+    fn client_of(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        fragment: Option<usize>,
+    ) -> ClientConnection {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.max_fragment_size = fragment;
         let name = ServerName::try_from("localhost").unwrap();
         ClientConnection::new(Arc::new(config), name).unwrap()
     }
@@ -89,10 +100,20 @@ impl Peer {
         version: &'static SupportedProtocolVersion,
         piece: usize,
     ) -> Self {
+        let client = authority.client(version);
+        Self::connect_as(client, shard, authority, piece)
+    }
+
+    fn connect_as(
+        client: ClientConnection,
+        shard: &mut Shard,
+        authority: &Authority,
+        piece: usize,
+    ) -> Self {
         let token = authority.accept(shard);
         let mut peer = Self {
             token,
-            tls: authority.client(version),
+            tls: client,
             protocol: Connection::new(Role::Client),
             masks: MaskKeys::from_seed(3),
             piece,
@@ -208,6 +229,71 @@ fn every_split_of_the_stream_gives_the_same_echoes() {
             assert_eq!(shard.metrics.tls_handshakes(), 1);
             assert!(shard.metrics.tls_failures().is_empty());
         }
+    }
+}
+
+#[test]
+fn handshake_messages_split_over_records_and_receives_are_joined() {
+    let authority = Authority::new();
+    for version in VERSIONS {
+        for (fragment, piece) in [(32, 1), (32, 50), (40, 7), (100, 1000), (64, usize::MAX)] {
+            let mut shard = Shard::new(&silent());
+            let client = authority.client_of(version, Some(fragment));
+            let mut peer = Peer::connect_as(client, &mut shard, &authority, piece);
+            peer.upgrade(&mut shard, "/echo");
+            let message = peer.message(&[8; 500]);
+            peer.write(&mut shard, &message);
+            assert_eq!(peer.take(), frame(&[8; 500]), "{fragment} {piece}");
+        }
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(300))]
+
+    /// Whatever is changed in a client's bytes, and wherever the receives end,
+    /// the shard lives, the connection ends, and nothing stays behind.
+    #[test]
+    fn damaged_streams_end_and_leave_nothing(
+        version in 0..2usize,
+        fragment in proptest::sample::select(vec![None, Some(32), Some(100)]),
+        established: bool,
+        piece in 1..400usize,
+        changes in proptest::collection::vec((0..2000usize, 0..=255u8), 1..4),
+    ) {
+        let authority = Authority::new();
+        let mut shard = Shard::new(&silent());
+        let client = authority.client_of(VERSIONS[version], fragment);
+        let (token, mut bytes) = if established {
+            let mut peer = Peer::connect_as(client, &mut shard, &authority, piece);
+            let message = peer.message(&[1; 600]);
+            peer.tls.writer().write_all(&message).unwrap();
+            let mut out = Vec::new();
+            while peer.tls.wants_write() {
+                peer.tls.write_tls(&mut out).unwrap();
+            }
+            (peer.token, out)
+        } else {
+            let mut out = Vec::new();
+            let mut client = client;
+            while client.wants_write() {
+                client.write_tls(&mut out).unwrap();
+            }
+            (authority.accept(&mut shard), out)
+        };
+        let len = bytes.len();
+        for (at, value) in changes {
+            bytes[at % len] = value;
+        }
+        for part in bytes.chunks(piece) {
+            if !shard.wire(token).closed {
+                shard.feed(token, part);
+            }
+        }
+        shard.advance(30 * SECOND);
+        proptest::prop_assert!(shard.wire(token).closed);
+        proptest::prop_assert_eq!(shard.metrics.sockets(), 0);
+        proptest::prop_assert_eq!(shard.metrics.send_bytes_pending(), 0);
     }
 }
 
