@@ -382,7 +382,7 @@ fn a_second_connection_resumes_the_session_on_any_shard() {
         for _ in 0..8 {
             let stream = handshake(served.addr(), &config, "localhost").unwrap();
             let mut socket = upgrade(stream, "/echo");
-            echo(&mut socket, &vec![1; 10]);
+            echo(&mut socket, &[1; 10]);
             let kind = socket.get_ref().conn.handshake_kind();
             resumed += usize::from(kind == Some(rustls::HandshakeKind::Resumed));
         }
@@ -539,7 +539,7 @@ fn plain_http_garbage_and_abrupt_ends_hurt_nobody_else() {
 fn damage_on_the_way_ends_the_connection_with_an_alert() {
     let served = Served::new(&Config::default());
     let mut socket = served.open("/echo");
-    echo(&mut socket, &vec![1; 10]);
+    echo(&mut socket, &[1; 10]);
     let stream = socket.get_mut();
     stream.sock.write_all(&[23, 3, 3, 0, 40]).unwrap();
     stream.sock.write_all(&[9; 40]).unwrap();
