@@ -28,6 +28,23 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) listen: Vec<String>,
 
+    /// PEM file with the server's certificate and then its intermediates;
+    /// switches TLS on. Repeat it, with a --tls-key for each, for several names
+    /// (SNI); the first serves clients that name none. SIGHUP reads all files
+    /// again.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Vec<PathBuf>,
+
+    /// PEM file with the private key of the --tls-cert at the same place.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Vec<PathBuf>,
+
+    /// Address to listen on with TLS; repeat for several. Without it, and with
+    /// certificates, the --listen addresses speak TLS; with it they do not, and
+    /// there is none unless given.
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(crate) tls_listen: Vec<String>,
+
     /// Shards, each a thread with its own ring; 0 is one per CPU. [default: 0]
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<usize>,

@@ -14,7 +14,11 @@ use crate::cli::Cli;
 /// What the server runs with.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// Without TLS.
     pub(crate) listen: Vec<String>,
+    pub(crate) tls_listen: Vec<String>,
+    /// Pairs of a certificate's file and its key's.
+    pub(crate) certificates: Vec<(PathBuf, PathBuf)>,
     pub(crate) log: String,
     pub(crate) config: Config,
     pub(crate) echo: bool,
@@ -37,6 +41,16 @@ pub(crate) enum SettingsError {
         content: String,
         cause: String,
     },
+    #[error(
+        "{certificates} --tls-cert but {keys} --tls-key were given; each certificate needs its \
+         key, in the same order"
+    )]
+    TlsPairs { certificates: usize, keys: usize },
+    #[error(
+        "{addr} should speak TLS, but there is no certificate; give --tls-cert FILE --tls-key FILE, \
+         or [tls] certificates in the configuration"
+    )]
+    TlsWithoutCertificate { addr: String },
     #[error("the log filter {filter:?} is wrong: {cause}")]
     Log { filter: String, cause: String },
 }
@@ -50,11 +64,26 @@ struct File {
     shards: Option<usize>,
     pin: Option<bool>,
     log: Option<String>,
+    tls: TlsTable,
     routes: RoutesTable,
     limits: LimitsTable,
     timeouts: TimeoutsTable,
     backpressure: BackpressureTable,
     deflate: DeflateTable,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsTable {
+    listen: Vec<String>,
+    certificates: Vec<CertificateTable>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CertificateTable {
+    cert: PathBuf,
+    key: PathBuf,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -147,21 +176,21 @@ impl Settings {
             .map(read)
             .transpose()?
             .unwrap_or_default();
-        Ok(Self::merge(cli, &file))
+        Self::merge(cli, &file)
     }
 
-    fn merge(cli: &Cli, file: &File) -> Self {
-        let listen = [
-            cli.listen.clone(),
-            file.listen.clone(),
-            vec!["127.0.0.1:8000".into()],
-        ]
-        .into_iter()
-        .find(|list| !list.is_empty())
-        .unwrap_or_default();
+    fn merge(cli: &Cli, file: &File) -> Result<Self, SettingsError> {
+        let certificates = certificates(cli, file)?;
+        let (listen, tls_listen) = addresses(cli, file, !certificates.is_empty());
+        if let Some(addr) = tls_listen.first()
+            && certificates.is_empty()
+        {
+            return Err(SettingsError::TlsWithoutCertificate { addr: addr.clone() });
+        }
         // An open relay is a choice: by default only on this machine.
-        let relay = cli.dev || listen.iter().all(|addr| is_loopback(addr));
-        Self {
+        let mut addrs = listen.iter().chain(&tls_listen);
+        let relay = cli.dev || addrs.all(|addr| is_loopback(addr));
+        Ok(Self {
             log: cli
                 .log
                 .clone()
@@ -172,12 +201,54 @@ impl Settings {
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
             config: config(cli, file),
             listen,
-        }
+            tls_listen,
+            certificates,
+        })
     }
 
     pub(crate) fn relay_is_off(&self) -> bool {
         !self.echo && !self.broadcast
     }
+}
+
+/// The addresses without TLS and those with it.
+fn addresses(cli: &Cli, file: &File, certificates: bool) -> (Vec<String>, Vec<String>) {
+    let first = |lists: [&Vec<String>; 2]| {
+        let given = lists.into_iter().find(|list| !list.is_empty());
+        given.cloned().unwrap_or_default()
+    };
+    let mut listen = first([&cli.listen, &file.listen]);
+    let tls_listen = first([&cli.tls_listen, &file.tls.listen]);
+    if listen.is_empty() && tls_listen.is_empty() {
+        listen.push("127.0.0.1:8000".into());
+    }
+    // Certificates without an address of their own: who gives one wants no
+    // plaintext.
+    if certificates && tls_listen.is_empty() {
+        (tls_listen, listen)
+    } else {
+        (listen, tls_listen)
+    }
+}
+
+fn certificates(cli: &Cli, file: &File) -> Result<Vec<(PathBuf, PathBuf)>, SettingsError> {
+    if cli.tls_cert.len() != cli.tls_key.len() {
+        return Err(SettingsError::TlsPairs {
+            certificates: cli.tls_cert.len(),
+            keys: cli.tls_key.len(),
+        });
+    }
+    let flags = cli.tls_cert.iter().zip(&cli.tls_key);
+    let flags: Vec<_> = flags
+        .map(|(cert, key)| (cert.clone(), key.clone()))
+        .collect();
+    if !flags.is_empty() {
+        return Ok(flags);
+    }
+    let pairs = file.tls.certificates.iter();
+    Ok(pairs
+        .map(|pair| (pair.cert.clone(), pair.key.clone()))
+        .collect())
 }
 
 fn read(path: &Path) -> Result<File, SettingsError> {
@@ -298,7 +369,42 @@ mod tests {
 
     fn settings(args: &[&str], file: &str) -> Settings {
         let args = ["hioload-server"].iter().chain(args);
-        Settings::merge(&Cli::parse_from(args), &toml::from_str(file).unwrap())
+        Settings::merge(&Cli::parse_from(args), &toml::from_str(file).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn certificates_switch_tls_on_and_addresses_of_its_own_leave_the_others_plain() {
+        let pair = &["--tls-cert", "c.pem", "--tls-key", "k.pem"][..];
+        let none: [&str; 0] = [];
+        let only = settings(pair, "");
+        assert_eq!(only.listen, none);
+        assert_eq!(only.tls_listen, ["127.0.0.1:8000"]);
+        let moved = settings(&[pair, &["--listen", "127.0.0.1:1"]].concat(), "");
+        assert_eq!(moved.listen, none);
+        assert_eq!(moved.tls_listen, ["127.0.0.1:1"]);
+        let apart = settings(&[pair, &["--tls-listen", "127.0.0.1:2"]].concat(), "");
+        assert_eq!(apart.listen, none);
+        assert_eq!(apart.tls_listen, ["127.0.0.1:2"]);
+        let file = "listen = ['127.0.0.1:1']\n[tls]\nlisten = ['0.0.0.0:2']\n\
+             certificates = [{ cert = 'a', key = 'b' }, { cert = 'c', key = 'd' }]";
+        let both = settings(&[], file);
+        assert_eq!(both.listen, ["127.0.0.1:1"]);
+        assert_eq!(both.tls_listen, ["0.0.0.0:2"]);
+        assert_eq!(both.certificates.len(), 2);
+        assert!(both.relay_is_off(), "a TLS address is reachable too");
+        assert_eq!(settings(pair, file).certificates.len(), 1);
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_and_tls_without_a_certificate_are_refused() {
+        let merge = |args: &[&str]| {
+            let args = ["hioload-server"].iter().chain(args);
+            Settings::merge(&Cli::parse_from(args), &File::default()).unwrap_err()
+        };
+        let pairs = merge(&["--tls-cert", "a", "--tls-cert", "b", "--tls-key", "c"]);
+        assert!(pairs.to_string().contains("2 --tls-cert but 1 --tls-key"));
+        let bare = merge(&["--tls-listen", "127.0.0.1:443"]);
+        assert!(bare.to_string().contains("127.0.0.1:443"), "{bare}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hioload::Server;
+use hioload::tls::TlsConfig;
 
 use cli::{Cli, Command};
 use config::{Settings, SettingsError};
@@ -43,11 +44,22 @@ fn serve(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     for addr in &settings.listen {
         server = server.listen(addr);
     }
+    if !settings.tls_listen.is_empty() {
+        let tls = TlsConfig::from_pem_files(&settings.certificates)?;
+        for addr in &settings.tls_listen {
+            server = server.listen_tls(addr, tls.clone());
+        }
+    }
     server.run_with(
         move |shard| Site::new(routes.clone(), shard.handle()),
         |running| {
-            for addr in running.addrs() {
-                announce(&format!("listening on http://{addr}"));
+            for &addr in running.addrs() {
+                let scheme = if running.is_tls(addr) {
+                    "https"
+                } else {
+                    "http"
+                };
+                announce(&format!("listening on {scheme}://{addr}"));
             }
         },
     )?;

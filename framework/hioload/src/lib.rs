@@ -39,6 +39,7 @@ mod metrics;
 mod server;
 mod shard;
 pub mod timer;
+pub mod tls;
 
 pub use app::{App, Close, Conn, Echo, Message, PublishOutcome, SendOutcome, Upgrade};
 pub use config::{Backpressure, Config};

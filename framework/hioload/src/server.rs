@@ -18,12 +18,13 @@ use crate::app::App;
 use crate::config::{Backpressure, Config, MAX_SHARDS};
 use crate::error::{ConfigError, Error, Result};
 use crate::metrics::Metrics;
+use crate::tls::TlsConfig;
 
 /// Builds a server. Nothing happens before [`start`](Self::start) or
 /// [`run`](Self::run), which report every error.
 #[derive(Clone, Debug, Default)]
 pub struct Server {
-    addrs: Vec<String>,
+    addrs: Vec<(String, Option<TlsConfig>)>,
     config: Config,
 }
 
@@ -38,7 +39,15 @@ impl Server {
     /// Listens on one more address.
     #[must_use]
     pub fn listen(mut self, addr: impl Into<String>) -> Self {
-        self.addrs.push(addr.into());
+        self.addrs.push((addr.into(), None));
+        self
+    }
+
+    /// Listens with TLS on one more address. Under [`run`](Self::run), SIGHUP
+    /// reads the certificates again.
+    #[must_use]
+    pub fn listen_tls(mut self, addr: impl Into<String>, tls: TlsConfig) -> Self {
+        self.addrs.push((addr.into(), Some(tls)));
         self
     }
 
@@ -104,18 +113,20 @@ impl Server {
             self.config.shards
         };
         raise_descriptor_limit(self.config.max_connections);
-        let (addrs, listeners) = self.open_listeners(shards)?;
+        let bound = self.open_listeners(shards)?;
         let handle = Handle::new(shards);
-        let threads = launch::start(&handle, listeners, &cpus, &self.config, app)?;
+        let threads = launch::start(&handle, bound.listeners, &cpus, &self.config, app)?;
         Ok(Running {
-            addrs,
+            tls: bound.tls,
+            addrs: bound.addrs,
             handle,
             threads,
         })
     }
 
     /// Starts, and serves until SIGINT or SIGTERM; then drains and returns. A
-    /// second signal cuts the connections that are left.
+    /// second signal cuts the connections that are left. With TLS, SIGHUP reads
+    /// the certificates again; if one cannot be used, the old ones stay.
     ///
     /// The signals are blocked for the process while it runs and handled by
     /// this call. Call it from the main thread, before other threads start.
@@ -139,40 +150,58 @@ impl Server {
         A: App,
         F: Fn(&Shard) -> A + Send + Sync + 'static,
     {
-        let signals = signals::Signals::block()?;
+        let certificates = self.certificates();
+        let signals = signals::Signals::block(!certificates.is_empty())?;
         let running = self.start(app)?;
-        let _watch = signals.watch(running.handle())?;
+        let _watch = signals.watch(running.handle(), certificates)?;
         started(&running);
         running.join()
     }
 
+    /// The TLS configurations in use, each once.
+    fn certificates(&self) -> Vec<TlsConfig> {
+        let mut distinct: Vec<TlsConfig> = Vec::new();
+        for tls in self.addrs.iter().filter_map(|(_, tls)| tls.as_ref()) {
+            if !distinct.iter().any(|known| known.is_same(tls)) {
+                distinct.push(tls.clone());
+            }
+        }
+        distinct
+    }
+
     /// One listener per address and shard, all bound before any shard starts.
-    fn open_listeners(&self, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<Listener>>)> {
-        let mut addrs = Vec::new();
-        let mut listeners: Vec<Vec<Listener>> = (0..shards).map(|_| Vec::new()).collect();
-        for text in &self.addrs {
+    fn open_listeners(&self, shards: usize) -> Result<Bound> {
+        let mut bound = Bound {
+            addrs: Vec::new(),
+            tls: Vec::new(),
+            listeners: (0..shards).map(|_| Vec::new()).collect(),
+        };
+        for (text, tls) in &self.addrs {
             let resolved = text.to_socket_addrs().map_err(|source| Error::Address {
                 addr: text.clone(),
                 source,
             })?;
             for mut addr in resolved {
                 Self::check_free(addr)?;
-                for list in &mut listeners {
+                for list in &mut bound.listeners {
                     let listener = Listener::bind(&ListenOptions::new(addr))?;
                     // With port 0 the first listener chooses for all.
                     addr = listener.local_addr().map_err(|source| Error::System {
                         call: "getsockname",
                         source,
                     })?;
-                    list.push(listener);
+                    list.push((listener, tls.clone()));
                 }
-                addrs.push(addr);
+                bound.addrs.push(addr);
+                if tls.is_some() {
+                    bound.tls.push(addr);
+                }
             }
         }
-        if addrs.is_empty() {
+        if bound.addrs.is_empty() {
             return Err(ConfigError::NoAddress.into());
         }
-        Ok((addrs, listeners))
+        Ok(bound)
     }
 
     /// The shards share a port, and the kernel would let another server of the
@@ -188,6 +217,17 @@ impl Server {
         Ok(())
     }
 }
+
+/// What was bound: addresses with the ports the kernel chose, which of them
+/// speak TLS, and each shard's listeners.
+struct Bound {
+    addrs: Vec<SocketAddr>,
+    tls: Vec<SocketAddr>,
+    listeners: Vec<Listeners>,
+}
+
+/// One shard's listeners; with TLS or without.
+type Listeners = Vec<(Listener, Option<TlsConfig>)>;
 
 /// Descriptors a server needs beside its connections: listeners, rings,
 /// eventfds, and what the process had open.
@@ -214,6 +254,8 @@ fn raise_descriptor_limit(connections: usize) {
 #[derive(Debug)]
 pub struct Running {
     addrs: Vec<SocketAddr>,
+    /// Those of `addrs` that speak TLS.
+    tls: Vec<SocketAddr>,
     handle: Handle,
     threads: Vec<JoinHandle<Result<()>>>,
 }
@@ -223,6 +265,12 @@ impl Running {
     #[must_use]
     pub fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
+    }
+
+    /// Whether `addr`, one of [`addrs`](Self::addrs), speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self, addr: SocketAddr) -> bool {
+        self.tls.contains(&addr)
     }
 
     /// A handle for other threads.

@@ -15,6 +15,7 @@ mod outbox;
 mod slab;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub(crate) mod turn;
 mod websocket;
 

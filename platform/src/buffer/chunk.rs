@@ -126,6 +126,28 @@ impl Chunk {
         self.bytes.extend_from_slice(&bytes[..taken]);
         taken
     }
+
+    /// Appends what `write` puts into a stretch of `room` zeroes; it says how
+    /// much of the stretch it used, or why nothing.
+    ///
+    /// # Errors
+    /// Whatever `write` returns; nothing is appended then.
+    ///
+    /// # Panics
+    /// When `room` is more than [`room`](Self::room): the chunk must not move.
+    pub fn append_with<E>(
+        &mut self,
+        room: usize,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        assert!(room <= self.room(), "a chunk never grows");
+        let before = self.bytes.len();
+        self.bytes.resize(before + room, 0);
+        let written = write(&mut self.bytes[before..]);
+        let kept = *written.as_ref().unwrap_or(&0);
+        self.bytes.truncate(before + kept.min(room));
+        written
+    }
 }
 
 impl Drop for Chunk {
@@ -166,6 +188,22 @@ mod tests {
         assert_eq!(chunk.append(&[7; 2000]), 1024);
         assert_eq!(chunk.room(), 0);
         assert_eq!(chunk.append(&[7; 1]), 0);
+    }
+
+    #[test]
+    fn writing_in_place_keeps_what_was_written_and_the_address() {
+        let pool = ChunkPool::new();
+        let mut chunk = pool.take(1024);
+        chunk.append(b"head");
+        let address = chunk.bytes().as_ptr();
+        let wrote = chunk.append_with(1000, |space| {
+            space[..4].copy_from_slice(b"body");
+            Ok::<_, ()>(4)
+        });
+        assert_eq!((wrote, chunk.bytes()), (Ok(4), &b"headbody"[..]));
+        assert_eq!(chunk.append_with(10, |_| Err("no")), Err("no"));
+        assert_eq!((chunk.bytes(), chunk.room()), (&b"headbody"[..], 1016));
+        assert_eq!(chunk.bytes().as_ptr(), address);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use hioload_platform::DriverStats;
 use hioload_protocol::CloseCode;
 use hioload_protocol::handshake::Refusal;
 
+use crate::tls::TlsFailure;
+
 /// A number with one writer, its shard, and any number of readers: adding is a
 /// plain load and store, no locked instruction.
 #[derive(Debug, Default)]
@@ -77,6 +79,7 @@ pub(crate) struct ShardMetrics {
     pub(crate) bytes_received: Counter,
     pub(crate) bytes_sent: Counter,
     pub(crate) http_requests: Counter,
+    pub(crate) tls_handshakes: Counter,
     pub(crate) publishes: Counter,
     pub(crate) turns: Counter,
     pub(crate) send_bytes_pending: Counter,
@@ -86,6 +89,7 @@ pub(crate) struct ShardMetrics {
     closes: [Counter; NAMED_CODES + 2],
     refusals: [Counter; Refusal::LABELS.len()],
     backpressure: [Counter; BackpressureAction::ALL.len()],
+    tls_failures: [Counter; TlsFailure::ALL.len()],
 }
 
 impl ShardMetrics {
@@ -107,6 +111,10 @@ impl ShardMetrics {
 
     pub(crate) fn backpressure(&self, action: BackpressureAction) {
         self.backpressure[action as usize].add(1);
+    }
+
+    pub(crate) fn tls_failed(&self, failure: TlsFailure) {
+        self.tls_failures[failure as usize].add(1);
     }
 
     pub(crate) fn driver(&self, stats: &DriverStats) {
@@ -137,6 +145,13 @@ impl ShardMetrics {
                 action.label().to_owned(),
                 self.backpressure[action as usize].get(),
             )
+        })
+    }
+
+    pub(super) fn tls_failures(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        TlsFailure::ALL.iter().map(|&failure| {
+            let label = failure.label().to_owned();
+            (label, self.tls_failures[failure as usize].get())
         })
     }
 }
@@ -198,6 +213,19 @@ impl Metrics {
     #[must_use]
     pub fn refusals(&self) -> BTreeMap<String, u64> {
         sum(self.0.iter().flat_map(ShardMetrics::refusals))
+    }
+
+    /// Completed TLS handshakes.
+    #[must_use]
+    pub fn tls_handshakes(&self) -> u64 {
+        self.0.iter().map(|shard| shard.tls_handshakes.get()).sum()
+    }
+
+    /// Connections that TLS ended, by reason. Reasons that did not occur are
+    /// left out.
+    #[must_use]
+    pub fn tls_failures(&self) -> BTreeMap<String, u64> {
+        sum(self.0.iter().flat_map(ShardMetrics::tls_failures))
     }
 
     /// Backpressure events by what they did. Those that did not occur are left

@@ -12,7 +12,7 @@ type Plain = (
     fn(&ShardMetrics) -> &Counter,
 );
 
-const PLAIN: [Plain; 14] = [
+const PLAIN: [Plain; 15] = [
     ("hioload_connections", "gauge", "Open WebSockets.", |s| {
         &s.connections
     }),
@@ -57,6 +57,12 @@ const PLAIN: [Plain; 14] = [
         "counter",
         "Plain HTTP requests answered.",
         |s| &s.http_requests,
+    ),
+    (
+        "hioload_tls_handshakes_total",
+        "counter",
+        "TLS handshakes completed.",
+        |s| &s.tls_handshakes,
     ),
     (
         "hioload_publishes_total",
@@ -129,6 +135,13 @@ impl Metrics {
             "action",
             |s| s.backpressures().collect(),
         );
+        self.labelled(
+            &mut out,
+            "hioload_tls_failures_total",
+            "Connections that TLS ended.",
+            "reason",
+            |s| s.tls_failures().collect(),
+        );
         out
     }
 
@@ -192,6 +205,6 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("# TYPE"))
             .count();
-        assert_eq!(described, PLAIN.len() + 3);
+        assert_eq!(described, PLAIN.len() + 4);
     }
 }

@@ -5,8 +5,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use hioload_platform::backend::{Selected, SelectedConfig};
-use hioload_platform::{Driver, Listener, Nanos, affinity};
+use hioload_platform::{Driver, Nanos, affinity};
 
+use super::Listeners;
 use super::handle::{Handle, Shard};
 use crate::app::App;
 use crate::config::{Config, Rules};
@@ -18,7 +19,7 @@ type Waker = <Selected as Driver>::Waker;
 /// What a shard's thread is started with.
 struct Seat {
     shard: Shard,
-    listeners: Vec<Listener>,
+    listeners: Listeners,
     cpu: Option<usize>,
     config: Config,
     /// Its driver's waker goes out when the driver is open.
@@ -31,7 +32,7 @@ struct Seat {
 /// Starts one thread per shard; returns when every driver is open.
 pub(super) fn start<A, F>(
     handle: &Handle,
-    listeners: Vec<Vec<Listener>>,
+    listeners: Vec<Listeners>,
     cpus: &[usize],
     config: &Config,
     app: F,

@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM as requests to stop.
+//! SIGINT and SIGTERM as requests to stop, SIGHUP as one to read certificates
+//! again.
 
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
 use super::handle::Handle;
 use crate::error::{Error, Result};
+use crate::tls::TlsConfig;
 
 /// The signals, blocked in this thread and in all it starts, so that they wait
 /// for whoever asks; as before once dropped.
@@ -19,10 +21,14 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    pub(super) fn block() -> Result<Self> {
+    /// `reload`: SIGHUP too, which otherwise keeps its default action.
+    pub(super) fn block(reload: bool) -> Result<Self> {
         let mut set = SigSet::empty();
         set.add(Signal::SIGINT);
         set.add(Signal::SIGTERM);
+        if reload {
+            set.add(Signal::SIGHUP);
+        }
         let before = set
             .thread_swap_mask(SigmaskHow::SIG_BLOCK)
             .map_err(|errno| Error::System {
@@ -34,7 +40,7 @@ impl Signals {
 
     /// Turns signals into stop requests on a thread of its own: the first is a
     /// graceful one, the second cuts what is left.
-    pub(super) fn watch(&self, handle: Handle) -> Result<Watch> {
+    pub(super) fn watch(&self, handle: Handle, certificates: Vec<TlsConfig>) -> Result<Watch> {
         let set = self.set;
         let done = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&done);
@@ -45,6 +51,10 @@ impl Signals {
                 while let Ok(signal) = set.wait() {
                     if ended.load(Ordering::SeqCst) {
                         return;
+                    }
+                    if signal == Signal::SIGHUP {
+                        reload(&certificates);
+                        continue;
                     }
                     tracing::info!(%signal, graceful, "stopping");
                     if graceful {
@@ -63,6 +73,15 @@ impl Signals {
             thread: Some(thread),
             done,
         })
+    }
+}
+
+fn reload(certificates: &[TlsConfig]) {
+    for tls in certificates {
+        match tls.reload() {
+            Ok(()) => tracing::info!("the certificates are loaded anew"),
+            Err(error) => tracing::error!(%error, "the old certificates stay in use"),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use hioload_platform::Token;
 use hioload_protocol::handshake::Refusal;
 
-use super::chain::HttpStage;
+use super::chain::{HttpStage, Transport};
 use super::core::ShardCore;
 use super::link::Link;
 use super::slab::Entry;
@@ -14,12 +14,17 @@ use crate::app::App;
 
 impl<A: App> ShardCore<A> {
     /// An accepted socket was attached: HTTP begins, with a deadline.
-    pub(crate) fn accepted(&mut self, token: Token, peer: Option<SocketAddr>) {
+    pub(crate) fn accepted(
+        &mut self,
+        token: Token,
+        peer: Option<SocketAddr>,
+        transport: Transport,
+    ) {
         let stage = HttpStage {
             partial: Vec::new(),
             peer,
         };
-        let mut link = Link::new(token, stage, self.cx.now);
+        let mut link = Link::new(token, transport, stage, self.cx.now);
         let deadline = self.cx.now.saturating_add(self.cx.rules.handshake_timeout);
         link.arm(deadline, &mut self.cx);
         link.touch(&mut self.cx);

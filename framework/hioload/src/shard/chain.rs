@@ -1,28 +1,23 @@
 //! The byte stages of a connection: a transport, then what speaks over it.
 //!
 //! Received bytes go through the transport to the stage; what a stage sends
-//! goes through the transport to the outbox. This is the one place that knows
-//! both, so that a new transport changes nothing else.
+//! waits in the outbox and goes through the transport to the driver. A stage
+//! knows nothing of its transport.
 
 use std::net::SocketAddr;
 
 use hioload_protocol::Connection;
 
+use super::tls::Session;
+
 /// What carries the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Transport {
     /// TCP as it is: received bytes are the stage's in place, shared frames
     /// pass by reference.
     Plain,
-}
-
-impl Transport {
-    /// The stage's bytes in what was received.
-    pub(crate) fn open(self, received: &mut [u8]) -> &mut [u8] {
-        match self {
-            Self::Plain => received,
-        }
-    }
+    /// TLS over TCP.
+    Tls(Box<Session>),
 }
 
 /// What speaks over the transport.

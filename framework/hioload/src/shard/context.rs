@@ -8,6 +8,7 @@ use hioload_protocol::{MaskKeys, Resources};
 
 use super::inbox::{Inbox, InboxEntry, Outgoing, Pushed};
 use super::outbox::OutboxPool;
+use super::tls::Scratch;
 use crate::app::{Message, PublishOutcome};
 use crate::config::Rules;
 use crate::hub::{Encoded, Interest, Publication, Topics};
@@ -30,6 +31,7 @@ pub(crate) struct Context {
     pub(crate) rules: Rules,
     pub(crate) outboxes: OutboxPool,
     pub(crate) resources: Resources,
+    pub(crate) tls: Scratch,
     pub(crate) wheel: Wheel<Token>,
     pub(crate) topics: Topics,
     pub(crate) outgoing: Outgoing,
@@ -67,6 +69,7 @@ impl Context {
                 MaskKeys::from_seed(parts.mask_seed),
                 parts.rules.deflate.unwrap_or_default(),
             ),
+            tls: Scratch::default(),
             wheel: Wheel::new(parts.now),
             topics: Topics::new(parts.shard, parts.interest),
             outgoing: Outgoing::new(parts.shard, parts.inboxes),

@@ -13,6 +13,7 @@ use super::link::{Flags, Link};
 use super::slab::{Entry, Slab};
 use crate::app::{App, Close, Conn};
 use crate::hub::Publication;
+use crate::tls::TlsFailure;
 
 use super::inbox::InboxEntry;
 
@@ -57,7 +58,9 @@ impl<A: App> ShardCore<A> {
         };
         self.cx.metrics().bytes_received.add(bytes.len() as u64);
         entry.link.keepalive.heard(self.cx.now);
-        let bytes = entry.link.transport().open(bytes);
+        if entry.link.is_tls() {
+            return self.received_sealed(token, bytes);
+        }
         if entry.link.is_paused() {
             entry.link.hold(bytes);
             return;
@@ -91,12 +94,25 @@ impl<A: App> ShardCore<A> {
         let Some(entry) = self.slab.get(token) else {
             return;
         };
-        entry.link.set(Flags::EOF);
+        entry.link.fail_handshake(TlsFailure::Eof, &self.cx);
         match end {
-            // What the peer sent before it ended comes first.
-            RecvEnd::Eof if entry.link.holds_bytes() => {}
-            RecvEnd::Eof => self.end_of_stream(token),
-            RecvEnd::Failed(_) => self.lost(token),
+            RecvEnd::Eof => self.peer_ended(token),
+            RecvEnd::Failed(_) => {
+                entry.link.set(Flags::EOF);
+                self.lost(token);
+            }
+        }
+    }
+
+    /// The peer has ended its sending direction.
+    pub(super) fn peer_ended(&mut self, token: Token) {
+        let Some(entry) = self.slab.get(token) else {
+            return;
+        };
+        entry.link.set(Flags::EOF);
+        // What it sent before comes first.
+        if !entry.link.holds_bytes() {
+            self.end_of_stream(token);
         }
     }
 
@@ -114,7 +130,7 @@ impl<A: App> ShardCore<A> {
             return self.lost(token);
         };
         self.cx.metrics().bytes_sent.add(bytes as u64);
-        link.outbox.sent(bytes, &mut self.cx.outboxes);
+        link.sent(bytes, &mut self.cx.outboxes);
         link.touch(&mut self.cx);
         if link.is_paused() {
             // A peer that is not read from cannot be heard; that it takes
@@ -144,7 +160,7 @@ impl<A: App> ShardCore<A> {
             return;
         };
         entry.link.disarm(&mut self.cx);
-        entry.link.outbox.clear(&mut self.cx.outboxes);
+        entry.link.clear(&mut self.cx.outboxes);
         self.sockets.fetch_sub(1, Ordering::Relaxed);
         self.cx.metrics().sockets.sub(1);
     }
@@ -249,8 +265,9 @@ impl<A: App> ShardCore<A> {
         self.cx.dirty.pop()
     }
 
-    pub(crate) fn link(&mut self, token: Token) -> Option<&mut Link> {
-        self.slab.get(token).map(|entry| &mut entry.link)
+    pub(crate) fn link(&mut self, token: Token) -> Option<(&mut Link, &mut Context)> {
+        let entry = self.slab.get(token)?;
+        Some((&mut entry.link, &mut self.cx))
     }
 
     pub(crate) fn context(&self) -> &Context {

@@ -11,6 +11,7 @@ use super::slab::Entry;
 use crate::app::App;
 use crate::app::upgrade::{Decision, Terms};
 use crate::http::Request;
+use crate::tls::TlsFailure;
 
 /// What a complete head led to.
 enum Next<S> {
@@ -196,10 +197,13 @@ impl<A: App> ShardCore<A> {
         let Some(Entry { link, .. }) = self.slab.get(token) else {
             return;
         };
+        if link.fail_handshake(TlsFailure::Timeout, &self.cx) {
+            return self.lost(token);
+        }
         let started = matches!(&link.stage, Stage::Http(http) if !http.partial.is_empty());
         if started {
             self.refuse(token, &Refusal::Timeout);
-        } else if link.outbox.is_empty() || link.is(Flags::EOF) {
+        } else if link.pending() == 0 || link.is(Flags::EOF) {
             self.lost(token);
         } else {
             self.with(token, |link, cx| link.finish(cx));

@@ -21,7 +21,7 @@ pub(crate) struct Link {
     /// The code of our Close frame; 1006 until there is one.
     close_code: CloseCode,
     backpressure: Backpressure,
-    transport: Transport,
+    pub(super) transport: Transport,
     pub(super) stage: Stage,
     pub(super) outbox: Outbox,
     pub(super) keepalive: Keepalive,
@@ -58,13 +58,13 @@ impl Flags {
     /// The timer is the deadline of the end.
     pub(super) const DEADLINE: Self = Self(1 << 12);
     /// When the outbox is empty, end our sending direction.
-    const FINISH: Self = Self(1 << 6);
+    pub(super) const FINISH: Self = Self(1 << 6);
     /// Our sending direction has ended.
     const SHUT: Self = Self(1 << 7);
     /// The peer's sending direction has ended.
     pub(super) const EOF: Self = Self(1 << 8);
     /// Close now, whatever is pending.
-    const ABORT: Self = Self(1 << 9);
+    pub(super) const ABORT: Self = Self(1 << 9);
     /// The driver was told to close.
     const CLOSED: Self = Self(1 << 10);
     /// The app's `open` was called, its `close` not yet.
@@ -93,14 +93,14 @@ pub(crate) struct Orders {
 }
 
 impl Link {
-    pub(super) fn new(token: Token, stage: HttpStage, now: Nanos) -> Self {
+    pub(super) fn new(token: Token, transport: Transport, stage: HttpStage, now: Nanos) -> Self {
         Self {
             token,
             flags: Flags::default(),
             close_code: CloseCode::ABNORMAL,
             // A client that does not take its HTTP responses is not read from.
             backpressure: Backpressure::PauseReading,
-            transport: Transport::Plain,
+            transport,
             stage: Stage::Http(Box::new(stage)),
             outbox: Outbox::default(),
             keepalive: Keepalive::new(now),
@@ -111,14 +111,6 @@ impl Link {
 
     pub(crate) fn token(&self) -> Token {
         self.token
-    }
-
-    pub(crate) fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    pub(super) fn transport(&self) -> Transport {
-        self.transport
     }
 
     pub(super) fn close_code(&self) -> CloseCode {
@@ -139,11 +131,6 @@ impl Link {
 
     pub(super) fn set_backpressure(&mut self, policy: Backpressure) {
         self.backpressure = policy;
-    }
-
-    /// Bytes queued or with the kernel.
-    pub(crate) fn pending(&self) -> usize {
-        self.outbox.pending()
     }
 
     /// Notes that the driver has something to do for this connection.
@@ -366,7 +353,7 @@ impl Link {
         if self.is(Flags::CLOSED) {
             return orders;
         }
-        let flushed = self.outbox.is_empty();
+        let flushed = self.pending() == 0;
         let finished = self.is(Flags::FINISH) && flushed;
         if self.is(Flags::ABORT) || (finished && self.is(Flags::EOF)) {
             self.set(Flags::CLOSED);

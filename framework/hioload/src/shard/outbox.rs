@@ -108,21 +108,53 @@ impl Outbox {
         }
     }
 
-    /// Drops what the driver has not taken; returns how many bytes.
-    pub(crate) fn discard_queued(&mut self, pool: &mut OutboxPool) -> usize {
-        let Some(mut queue) = self.queue.take() else {
-            return 0;
+    /// Appends what `write` puts into `size` bytes of a chunk; it says how much
+    /// of them it used. A chunk taken for it has `room` bytes, or `size`.
+    pub(crate) fn append_with<E>(
+        &mut self,
+        size: usize,
+        room: usize,
+        pool: &mut OutboxPool,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let queue = self
+            .queue
+            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
+        let written = match queue.back_mut() {
+            Some(Segment::Chunk(chunk)) if chunk.room() >= size => {
+                chunk.append_with(size, write)?
+            }
+            _ => {
+                let mut chunk = pool.chunks.take(size.max(room));
+                let written = chunk.append_with(size, write)?;
+                queue.push_back(Segment::Chunk(chunk));
+                written
+            }
         };
-        let bytes = queue.iter().map(|segment| segment.bytes().len()).sum();
-        queue.clear();
-        self.queue = Some(queue);
-        self.sent(bytes, pool);
-        bytes
+        self.count(written, pool);
+        Ok(written)
     }
 
-    /// The connection is gone: nothing is pending any more.
+    /// Takes `bytes` from the front, of which a part of the first segment
+    /// (`taken`) was taken before. For who sends them in another form.
+    pub(crate) fn consume(&mut self, bytes: usize, taken: &mut usize, pool: &mut OutboxPool) {
+        *taken += bytes;
+        if let Some(queue) = self.queue.as_deref_mut() {
+            while let Some(front) = queue.front().map(|segment| segment.bytes().len())
+                && front <= *taken
+            {
+                *taken -= front;
+                queue.pop_front();
+            }
+        }
+        self.sent(bytes, pool);
+    }
+
+    /// Nothing is pending any more: the connection is gone.
     pub(crate) fn clear(&mut self, pool: &mut OutboxPool) {
-        self.discard_queued(pool);
+        if let Some(queue) = self.queue.as_deref_mut() {
+            queue.clear();
+        }
         self.sent(self.pending, pool);
     }
 
@@ -204,15 +236,31 @@ mod tests {
     }
 
     #[test]
-    fn discarding_leaves_what_the_driver_holds() {
+    fn clearing_counts_what_the_driver_holds() {
         let mut pool = OutboxPool::default();
         let mut outbox = Outbox::default();
         outbox.append(&[0; 100], &mut pool);
         outbox.queue().unwrap().clear();
         outbox.append(&[0; 50], &mut pool);
-        assert_eq!(outbox.discard_queued(&mut pool), 50);
-        assert_eq!(outbox.pending(), 100);
+        assert_eq!(outbox.pending(), 150);
         outbox.clear(&mut pool);
         assert_eq!((outbox.pending(), pool.pending()), (0, 0));
+        assert!(outbox.queue.is_none());
+    }
+
+    #[test]
+    fn a_part_of_a_segment_can_be_taken() {
+        let mut pool = OutboxPool::default();
+        let mut outbox = Outbox::default();
+        outbox.append(&[1; 100], &mut pool);
+        outbox.append_frame(&Frame::from(vec![2; 2000]), &mut pool);
+        let mut taken = 0;
+        outbox.consume(40, &mut taken, &mut pool);
+        assert_eq!((taken, outbox.pending()), (40, 2060));
+        outbox.consume(60 + 1999, &mut taken, &mut pool);
+        assert_eq!((taken, outbox.queue().unwrap().len()), (1999, 1));
+        outbox.consume(1, &mut taken, &mut pool);
+        assert_eq!((taken, outbox.pending(), pool.pending()), (0, 0, 0));
+        assert!(outbox.queue.is_none());
     }
 }

@@ -1,5 +1,7 @@
 //! The shard on virtual time, without a kernel: bytes in, orders out.
 
+mod tls;
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -10,6 +12,7 @@ use hioload_protocol::{
     Role,
 };
 
+use super::chain::Transport;
 use super::inbox::Inbox;
 use super::{ContextParts, ShardCore};
 use crate::app::{App, Close, Conn, Message, Upgrade};
@@ -100,9 +103,13 @@ impl Shard {
     }
 
     fn accept(&mut self) -> Token {
+        self.accept_over(Transport::Plain)
+    }
+
+    fn accept_over(&mut self, transport: Transport) -> Token {
         let token = Token::new(u32::try_from(self.wires.len()).unwrap(), 7);
         self.wires.push(Wire::default());
-        self.core.accepted(token, None);
+        self.core.accepted(token, None, transport);
         self.turn();
         token
     }
@@ -118,13 +125,16 @@ impl Shard {
         self.core.fire_timers();
         self.core.exchange();
         while let Some(token) = self.core.next_touched() {
-            let Some(link) = self.core.link(token) else {
+            let Some((link, cx)) = self.core.link(token) else {
                 continue;
             };
-            let orders = link.orders();
             let wire = &mut self.wires[token.index()];
+            if wire.in_flight == 0 {
+                link.seal(cx);
+            }
+            let orders = link.orders();
             let mut sent = 0;
-            if let Some(queue) = link.outbox().queue()
+            if let Some(queue) = link.queue()
                 && wire.in_flight == 0
             {
                 for segment in queue.drain(..) {

@@ -2,8 +2,11 @@
 
 use hioload_platform::{Driver, DriverError, Event, Token};
 
+use super::chain::Transport;
 use super::core::ShardCore;
+use super::tls::Session;
 use crate::app::App;
+use crate::tls::TlsConfig;
 
 /// What tells a running shard to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,13 +29,13 @@ pub(crate) enum StopRequest {
 pub(crate) fn run<D: Driver, A: App>(
     driver: &mut D,
     core: &mut ShardCore<A>,
-    listeners: Vec<D::Listener>,
+    listeners: Vec<(D::Listener, Option<TlsConfig>)>,
     wakers: &[D::Waker],
     stop: impl Fn() -> StopRequest,
 ) -> Result<(), DriverError> {
     let mut listening = Vec::with_capacity(listeners.len());
-    for listener in listeners {
-        listening.push(driver.listen(listener)?);
+    for (listener, tls) in listeners {
+        listening.push((driver.listen(listener)?, tls));
     }
     let mut events = Vec::with_capacity(D::BATCH);
     core.begin(driver.now());
@@ -49,7 +52,7 @@ pub(crate) fn run<D: Driver, A: App>(
             StopRequest::None => {}
             request => {
                 if !core.is_stopping() {
-                    listening.iter().for_each(|&token| driver.close(token));
+                    listening.iter().for_each(|(token, _)| driver.close(*token));
                 }
                 core.stop();
                 if request == StopRequest::Forced {
@@ -72,19 +75,25 @@ pub(crate) fn run<D: Driver, A: App>(
 fn dispatch<D: Driver, A: App>(
     driver: &mut D,
     core: &mut ShardCore<A>,
-    listening: &mut Vec<Token>,
+    listening: &mut Vec<(Token, Option<TlsConfig>)>,
     event: Event<D::Socket>,
 ) {
     match event {
         Event::Received { token, mut lease } => core.received(token, &mut lease),
         Event::Sent { token, outcome } => core.sent(token, &outcome),
         Event::RecvEnded { token, end } => core.receive_ended(token, &end),
-        Event::Accepted { socket, .. } => match driver.adopt(socket) {
-            Ok(token) => core.accepted(token, driver.peer_addr(token)),
+        Event::Accepted { listener, socket } => match driver.adopt(socket) {
+            Ok(token) => match transport(listening, listener) {
+                Some(transport) => core.accepted(token, driver.peer_addr(token), transport),
+                None => driver.close(token),
+            },
             Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
         },
         Event::Closed { token } => {
-            if let Some(index) = listening.iter().position(|&listener| listener == token) {
+            if let Some(index) = listening
+                .iter()
+                .position(|(listener, _)| *listener == token)
+            {
                 listening.swap_remove(index);
             } else {
                 core.closed(token);
@@ -97,16 +106,35 @@ fn dispatch<D: Driver, A: App>(
     }
 }
 
+/// What a new connection of a listener speaks; `None`: it can not be served.
+fn transport(listening: &[(Token, Option<TlsConfig>)], listener: Token) -> Option<Transport> {
+    let (_, tls) = listening.iter().find(|(token, _)| *token == listener)?;
+    let Some(tls) = tls else {
+        return Some(Transport::Plain);
+    };
+    match tls.accept() {
+        Ok(rustls) => Some(Transport::Tls(Box::new(Session::new(rustls)))),
+        Err(error) => {
+            tracing::error!(%error, "TLS cannot accept a connection");
+            None
+        }
+    }
+}
+
 /// Hands every touched connection's work to the driver: at most one send each.
 fn flush<D: Driver, A: App>(driver: &mut D, core: &mut ShardCore<A>) {
     while let Some(token) = core.next_touched() {
-        let Some(link) = core.link(token) else {
+        let Some((link, cx)) = core.link(token) else {
             continue;
         };
+        let free = !driver.send_in_flight(token);
+        if free {
+            link.seal(cx);
+        }
         let orders = link.orders();
-        if link.may_send()
-            && !driver.send_in_flight(token)
-            && let Some(queue) = link.outbox().queue()
+        if free
+            && link.may_send()
+            && let Some(queue) = link.queue()
         {
             driver.send(token, queue);
         }
