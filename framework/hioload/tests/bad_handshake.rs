@@ -197,7 +197,9 @@ fn the_same_statuses_come_when_every_byte_comes_alone() {
 fn a_handshake_byte_by_byte_is_a_handshake() {
     let serving = Serving::start(config(), |_| Site);
     let mut stream = dial(serving.addr());
-    for byte in upgrade("/chosen").as_bytes() {
+    let offer = "Sec-WebSocket-Protocol: superchat, chat\r\n\r\n";
+    let request = upgrade("/chosen").replacen("\r\n\r\n", &format!("\r\n{offer}"), 1);
+    for byte in request.as_bytes() {
         stream.write_all(&[*byte]).expect("taken");
     }
     let answer = Answer::read_head(&mut stream);
@@ -214,6 +216,17 @@ fn a_handshake_byte_by_byte_is_a_handshake() {
     }
     expect_frame(&mut stream, b"\x81\x0cbyte by byte");
     serving.cut();
+}
+
+#[test]
+fn a_subprotocol_nobody_offered_is_the_apps_error() {
+    let serving = Serving::start(config(), |_| Site);
+    let mut stream = dial(serving.addr());
+    stream
+        .write_all(upgrade("/chosen").as_bytes())
+        .expect("taken");
+    assert_eq!(Answer::read(&mut stream).status, 500);
+    serving.stop();
 }
 
 fn expect_frame(stream: &mut TcpStream, expected: &[u8]) {
