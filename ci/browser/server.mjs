@@ -8,37 +8,43 @@ import { createInterface } from "node:readline";
 const START_TIMEOUT = 15_000;
 const SCRAPES = 16;
 
+const running = new Set();
+process.on("exit", () => { for (const child of running) child.kill("SIGKILL"); });
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
 export class ServerProcess {
   #child = null;
 
-  constructor(binary, logFile) {
+  constructor(binary, logFile, options = []) {
     if (!existsSync(binary)) throw new Error(`no server at ${binary}: cargo build --release -p hioload-server, or set HIOLOAD_SERVER`);
     this.binary = binary;
+    this.options = options;
     this.port = 0;
     this.log = createWriteStream(logFile);
-    process.on("exit", () => this.#child?.kill("SIGKILL"));
-    for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
   }
+
+  get pid() { return this.#child.pid; }
 
   get origin() { return `http://127.0.0.1:${this.port}`; }
 
   /** Starts on the port of the previous run, or on any free one the first time. */
   async start() {
-    const child = spawn(this.binary, ["--listen", `127.0.0.1:${this.port}`, "--shards", "2"], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(this.binary, ["--listen", `127.0.0.1:${this.port}`, "--shards", "2", ...this.options], { stdio: ["ignore", "pipe", "pipe"] });
     this.#child = child;
+    running.add(child);
+    child.once("exit", () => running.delete(child));
     child.stderr.pipe(this.log, { end: false });
     const lines = createInterface({ input: child.stdout });
     this.port = await new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error("the server did not say where it listens")), START_TIMEOUT);
       child.once("error", reject);
-      child.once("exit", (code, signal) => reject(new Error(`the server ended at once (${code ?? signal}); see ${this.log.path}`)));
+      child.once("exit", (code, signal) => { clearTimeout(timer); reject(new Error(`the server ended at once (${code ?? signal}); see ${this.log.path}`)); });
       lines.on("line", (line) => {
         this.log.write(line + "\n");
         const match = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(line);
         if (match) { clearTimeout(timer); resolve(Number(match[1])); }
       });
     });
-    child.removeAllListeners("exit");
   }
 
   /** Ends the server and answers with its exit code, null when a signal ended it. */
