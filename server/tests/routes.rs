@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 use support::client::{Client, Seen};
 use support::http::{exchange, get, upgrade};
+use support::wait::until_equal;
 use support::{Ended, Process, Serving, server};
 
 /// A file that is gone after the test.
@@ -142,11 +143,9 @@ fn metrics_count_what_happened() {
     let mut client = Client::connect(serving.addr, "/echo");
     client.check_echo("counted");
     assert_eq!(serving.metric("hioload_connections"), 1);
-    assert_eq!(
-        serving.metric("hioload_sockets"),
-        2,
-        "the one that asks is counted"
-    );
+    until_equal("the one that asks is counted", &2, || {
+        serving.metric("hioload_sockets")
+    });
     client.close_and_wait();
     assert_eq!(status(serving.addr, "/missing"), 404);
     let metrics = serving.metrics();
