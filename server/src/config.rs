@@ -118,6 +118,7 @@ struct TimeoutsTable {
 #[serde(default, deny_unknown_fields)]
 struct BackpressureTable {
     limit: Option<usize>,
+    shard_limit: Option<usize>,
     policy: Option<Policy>,
     close_code: Option<u16>,
 }
@@ -318,6 +319,7 @@ fn config(cli: &Cli, file: &File) -> Config {
             .backpressure
             .limit
             .unwrap_or(default.backpressure_limit),
+        send_memory: file.backpressure.shard_limit.unwrap_or(default.send_memory),
         deflate: deflate(cli, &file.deflate),
         backpressure: match file.backpressure.policy {
             None | Some(Policy::Close) => Backpressure::Close(code),

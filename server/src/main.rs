@@ -34,12 +34,6 @@ fn serve(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let settings = Settings::load(cli)?;
     start_log(&settings.log)?;
     let routes = Routes::new(&settings)?;
-    if settings.relay_is_off() {
-        tracing::info!(
-            "/echo and /broadcast are off on addresses other than loopback; \
-             --dev or [routes] in the configuration switches them on"
-        );
-    }
     let mut server = Server::default().config(settings.config.clone());
     for addr in &settings.listen {
         server = server.listen(addr);
@@ -53,6 +47,12 @@ fn serve(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     server.run_with(
         move |shard| Site::new(routes.clone(), shard.handle()),
         |running| {
+            if settings.relay_is_off() {
+                tracing::info!(
+                    "/echo and /broadcast are off on addresses other than loopback; \
+                     --dev or [routes] in the configuration switches them on"
+                );
+            }
             for &addr in running.addrs() {
                 let scheme = if running.is_tls(addr) {
                     "https"

@@ -16,8 +16,9 @@ use crate::error::ConfigError;
 pub enum Backpressure {
     /// Messages above the limit are dropped and counted; the connection lives.
     Drop,
-    /// The connection is closed with this code (1008 or 1013 are usual), and
-    /// what waited for it is freed.
+    /// The connection is closed with this code (1008 or 1013 are usual). What
+    /// was queued still goes first, then the Close frame; what the peer has not
+    /// taken by [`close_timeout`](Config::close_timeout) is freed.
     Close(CloseCode),
     /// Above half of the limit nothing more is read from this connection until
     /// it has taken what waits; above the limit it is closed with 1013, since
@@ -60,6 +61,10 @@ pub struct Config {
     /// Bytes that may wait to be sent to one connection before `backpressure`
     /// applies. One message may go beyond it.
     pub backpressure_limit: usize,
+    /// Bytes that may wait to be sent to all connections of a shard together.
+    /// Above it each connection's limit is 64 KiB (or `backpressure_limit`,
+    /// if that is less), until what waits is less again.
+    pub send_memory: usize,
     /// permessage-deflate (RFC 7692) for clients that offer it; `None`: never.
     pub deflate: Option<DeflateConfig>,
     /// What happens above `backpressure_limit`.
@@ -83,6 +88,7 @@ impl Default for Config {
             ping_interval: Some(Duration::from_secs(25)),
             pong_timeout: Duration::from_secs(10),
             backpressure_limit: 1 << 20,
+            send_memory: 256 << 20,
             deflate: Some(DeflateConfig::default()),
             backpressure: Backpressure::Close(CloseCode::TRY_AGAIN),
             drain_timeout: Duration::from_secs(10),
@@ -129,6 +135,7 @@ impl Config {
         at_least("max_head", self.max_head, 256)?;
         at_least("max_headers", self.max_headers, 8)?;
         at_least("backpressure_limit", self.backpressure_limit, 1024)?;
+        at_least("send_memory", self.send_memory, 1024)?;
         positive("handshake_timeout", self.handshake_timeout)?;
         positive("close_timeout", self.close_timeout)?;
         positive("pong_timeout", self.pong_timeout)?;
@@ -175,6 +182,7 @@ pub(crate) struct Rules {
     pub(crate) close_timeout: Nanos,
     pub(crate) drain_timeout: Nanos,
     pub(crate) backpressure_limit: usize,
+    pub(crate) send_memory: usize,
     pub(crate) backpressure: Backpressure,
     pub(crate) max_connections: usize,
 }
@@ -201,6 +209,7 @@ impl From<&Config> for Rules {
             close_timeout: nanos(config.close_timeout),
             drain_timeout: nanos(config.drain_timeout),
             backpressure_limit: config.backpressure_limit,
+            send_memory: config.send_memory,
             backpressure: config.backpressure,
             max_connections: config.max_connections,
         }

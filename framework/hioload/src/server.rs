@@ -112,10 +112,12 @@ impl Server {
         } else {
             self.config.shards
         };
-        raise_descriptor_limit(self.config.max_connections);
+        let descriptors = raise_descriptor_limit(self.config.max_connections);
         let bound = self.open_listeners(shards)?;
         let handle = Handle::new(shards);
         let threads = launch::start(&handle, bound.listeners, &cpus, &self.config, app)?;
+        // Only now: a start that fails says just why.
+        report_descriptor_limit(descriptors);
         Ok(Running {
             tls: bound.tls,
             addrs: bound.addrs,
@@ -235,11 +237,15 @@ const SPARE_DESCRIPTORS: u64 = 256;
 
 /// The usual soft limit of 1024 descriptors is for programs that use
 /// `select`; this one needs one per connection.
-fn raise_descriptor_limit(connections: usize) {
+fn raise_descriptor_limit(connections: usize) -> std::result::Result<u64, LimitError> {
     let needed = u64::try_from(connections)
         .unwrap_or(u64::MAX)
         .saturating_add(SPARE_DESCRIPTORS);
-    match limits::raise_nofile(needed) {
+    limits::raise_nofile(needed)
+}
+
+fn report_descriptor_limit(descriptors: std::result::Result<u64, LimitError>) {
+    match descriptors {
         Ok(_) => {}
         Err(LimitError::TooLow { now, .. }) => tracing::info!(
             "{now} open files are allowed, which is fewer than max_connections asks for; \

@@ -63,8 +63,8 @@ impl BackpressureAction {
 /// Close codes with a counter of their own: 1000 to 1015. The peer chooses
 /// codes, so the rest share two counters, lest labels grow without bound.
 const NAMED_CODES: usize = 16;
-const CODES_3XXX: usize = NAMED_CODES;
-const CODES_4XXX: usize = NAMED_CODES + 1;
+const CODES_FROM_3000: usize = NAMED_CODES;
+const CODES_FROM_4000: usize = NAMED_CODES + 1;
 
 /// The counters of one shard. Aligned so that shards never share a cache line
 /// (128: adjacent lines are fetched in pairs).
@@ -96,8 +96,8 @@ impl ShardMetrics {
     pub(crate) fn closed(&self, code: CloseCode) {
         let index = match code.0 {
             1000..=1015 => usize::from(code.0 - 1000),
-            3000..=3999 => CODES_3XXX,
-            _ => CODES_4XXX,
+            3000..=3999 => CODES_FROM_3000,
+            _ => CODES_FROM_4000,
         };
         self.closes[index].add(1);
     }
@@ -126,8 +126,8 @@ impl ShardMetrics {
     pub(super) fn closes(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         self.closes.iter().enumerate().map(|(index, counter)| {
             let label = match index {
-                CODES_3XXX => "3xxx".to_owned(),
-                CODES_4XXX => "4xxx".to_owned(),
+                CODES_FROM_3000 => "3xxx".to_owned(),
+                CODES_FROM_4000 => "4xxx".to_owned(),
                 named => (1000 + named).to_string(),
             };
             (label, counter.get())

@@ -19,11 +19,6 @@ use crate::timer::Wheel;
 /// delivers. Beyond it a publish is refused.
 const LOCAL_PUBLICATIONS: usize = 1 << 16;
 
-/// Bytes waiting in all outboxes of a shard above which its publishers are
-/// paused. Subscribers that cannot keep up are dealt with one by one, by their
-/// own limit; this bounds what all of them hold together.
-const PENDING_HIGH: usize = 256 << 20;
-
 /// The shared part of a shard: pools, timers, topics, queues, counters.
 pub(crate) struct Context {
     pub(crate) shard: usize,
@@ -106,7 +101,7 @@ impl Context {
             return PublishOutcome::Full;
         }
         let encoded = Encoded::new(message);
-        let mut congested = here && self.outboxes.pending() > PENDING_HIGH;
+        let mut congested = false;
         if remote != 0 {
             let topic = Arc::clone(&topic);
             let entry = InboxEntry::Publish {
@@ -145,8 +140,7 @@ impl Context {
     /// Retries what other shards had no room for. Returns the publishers to
     /// resume once the congestion is over.
     pub(crate) fn relieve(&mut self) -> Vec<Token> {
-        let flowing = self.outgoing.retry();
-        if flowing && self.outboxes.pending() <= PENDING_HIGH / 2 {
+        if self.outgoing.retry() {
             std::mem::take(&mut self.congested)
         } else {
             Vec::new()

@@ -92,6 +92,21 @@ pub(crate) struct Orders {
     pub(crate) close: bool,
 }
 
+/// A connection's limit while its shard holds more than `send_memory`: a
+/// receive buffer's worth, which a peer that reads takes within a round trip.
+const PRESSED_LIMIT: usize = 64 << 10;
+
+/// The bytes that may wait for one connection now. Those that are behind pay
+/// for a shard that holds too much, not those that keep up.
+fn limit(cx: &Context) -> usize {
+    let limit = cx.rules.backpressure_limit;
+    if cx.outboxes.pending() > cx.rules.send_memory {
+        limit.min(PRESSED_LIMIT)
+    } else {
+        limit
+    }
+}
+
 impl Link {
     pub(super) fn new(token: Token, transport: Transport, stage: HttpStage, now: Nanos) -> Self {
         Self {
@@ -192,7 +207,12 @@ impl Link {
         if !open || self.is(Flags::CLOSING) {
             return false;
         }
-        if self.pending() <= cx.rules.backpressure_limit {
+        let limit = match self.backpressure {
+            // What it is sent is bounded by what is read from it.
+            Backpressure::PauseReading => cx.rules.backpressure_limit,
+            Backpressure::Drop | Backpressure::Close(_) => limit(cx),
+        };
+        if self.pending() <= limit {
             return true;
         }
         match self.backpressure {
@@ -221,7 +241,7 @@ impl Link {
     /// After anything was queued: notes the high mark and pauses reading if
     /// that is the policy. Returns whether the outbox is above the mark.
     pub(super) fn note_pending(&mut self, cx: &mut Context) -> bool {
-        if self.pending() <= cx.rules.backpressure_limit / 2 {
+        if self.pending() <= limit(cx) / 2 {
             return false;
         }
         self.set(Flags::HIGH);

@@ -474,6 +474,32 @@ fn the_close_policy_lets_what_is_queued_go_first_and_nothing_after() {
 }
 
 #[test]
+fn a_shard_that_holds_too_much_is_paid_for_by_those_that_are_behind() {
+    let config = Config {
+        backpressure_limit: 1 << 20,
+        backpressure: Backpressure::Drop,
+        send_memory: 200_000,
+        deflate: None,
+        ..silent()
+    };
+    let mut shard = Shard::new(&config);
+    let mut publisher = Client::open(&mut shard, "/room");
+    let mut quick = Client::open(&mut shard, "/room");
+    for _ in 0..8 {
+        let slow = Client::open(&mut shard, "/room");
+        shard.wires[slow.token.index()].stuck = true;
+    }
+    for _ in 0..500 {
+        publisher.send(&mut shard, &[4; 1000]);
+    }
+    assert_eq!(quick.messages(&mut shard), 500);
+    let pending = shard.metrics.send_bytes_pending();
+    assert!((200_000..8 * 70_000).contains(&pending), "{pending}");
+    assert!(shard.metrics.backpressure()["dropped"] > 8 * 400);
+    assert!(shard.wire(publisher.token).receiving);
+}
+
+#[test]
 fn what_came_before_the_end_of_a_paused_stream_is_still_heard() {
     let config = Config {
         backpressure_limit: 2000,
