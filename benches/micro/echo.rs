@@ -4,15 +4,20 @@
 //! Each iteration is one arrival of bytes, which both sides copy once from the
 //! wire to where they read, and one batch of answers in memory. tungstenite runs
 //! with its default configuration and, as its read buffer of 128 KiB is cleared
-//! for each read, also with one of 4 KiB.
+//! for each read, also with one of 4 KiB. fastwebsockets and soketto are
+//! asynchronous: the stream in memory is always ready, so a future is polled once
+//! by hand, without a runtime. soketto does not validate text; its caller does,
+//! with the standard library, as its API for sending text demands.
 
 #![forbid(unsafe_code)]
 
 use std::io;
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
-use hioload_benches::{Transport, ascii};
+use fastwebsockets::{FragmentCollector, Frame, OpCode, Role as FastRole};
+use hioload_benches::{Stream, Transport, ascii, complete};
 use hioload_protocol::{Connection, DeflateConfig, Event, Kind, Limits, MaskKeys, Resources, Role};
+use soketto::connection::{Builder, Mode};
 use tungstenite::protocol::{Role as PeerRole, WebSocket, WebSocketConfig};
 
 /// Bytes per message and messages per arrival.
@@ -30,6 +35,8 @@ fn main() {
         bench_tungstenite(&mut group, "tungstenite", &shape, &wire, default);
         let small = default.read_buffer_size(4 << 10);
         bench_tungstenite(&mut group, "tungstenite-4KiB", &shape, &wire, small);
+        bench_fastwebsockets(&mut group, &shape, &wire, messages);
+        bench_soketto(&mut group, &shape, &wire, messages);
     }
     group.finish();
     criterion.final_summary();
@@ -140,4 +147,61 @@ fn echo(server: &mut WebSocket<Transport>) {
         }
     }
     server.flush().expect("memory");
+}
+
+/// With the collector of fragments, for whole messages as the others give.
+fn bench_fastwebsockets(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    shape: &str,
+    wire: &[u8],
+    messages: usize,
+) {
+    let stream = Stream::new(wire.to_vec());
+    let socket = fastwebsockets::WebSocket::after_handshake(stream.clone(), FastRole::Server);
+    let mut server = FragmentCollector::new(socket);
+    let mut echo = || {
+        stream.rewind();
+        complete(async {
+            for _ in 0..messages {
+                let frame = server.read_frame().await.expect("a message");
+                assert_eq!(frame.opcode, OpCode::Text);
+                let answer = Frame::text(frame.payload);
+                server.write_frame(answer).await.expect("memory");
+            }
+        });
+    };
+    echo();
+    assert_eq!(stream.written_len(), answer_len(wire), "all is answered");
+    group.bench_function(BenchmarkId::new("fastwebsockets", shape), |bencher| {
+        bencher.iter(&mut echo);
+    });
+}
+
+fn bench_soketto(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    shape: &str,
+    wire: &[u8],
+    messages: usize,
+) {
+    let stream = Stream::new(wire.to_vec());
+    let (mut sender, mut receiver) = Builder::new(stream.clone(), Mode::Server).finish();
+    let mut message = Vec::new();
+    let mut echo = || {
+        stream.rewind();
+        complete(async {
+            for _ in 0..messages {
+                message.clear();
+                let data = receiver.receive_data(&mut message).await;
+                assert!(data.expect("a message").is_text());
+                let text = std::str::from_utf8(&message).expect("text");
+                sender.send_text(text).await.expect("memory");
+            }
+            sender.flush().await.expect("memory");
+        });
+    };
+    echo();
+    assert_eq!(stream.written_len(), answer_len(wire), "all is answered");
+    group.bench_function(BenchmarkId::new("soketto", shape), |bencher| {
+        bencher.iter(&mut echo);
+    });
 }

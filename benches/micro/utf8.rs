@@ -1,12 +1,14 @@
 //! Validating a text message that arrived whole.
 //!
-//! tungstenite uses the standard library for this.
+//! tungstenite uses the standard library for this, and so does who calls soketto,
+//! which leaves it to its caller. fastwebsockets uses `simdutf8`.
 
 #![forbid(unsafe_code)]
 
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
+use fastwebsockets::{Frame, Payload};
 use hioload_benches::{ascii, multilingual};
 use hioload_protocol::utf8::Utf8;
 
@@ -27,6 +29,10 @@ fn main() {
             });
             group.bench_function(BenchmarkId::new("std", len), |bencher| {
                 bencher.iter(|| std::str::from_utf8(black_box(&text)).is_ok());
+            });
+            let frame = Frame::text(Payload::Borrowed(&text));
+            group.bench_function(BenchmarkId::new("fastwebsockets", len), |bencher| {
+                bencher.iter(|| black_box(&frame).is_utf8());
             });
         }
         group.finish();

@@ -3,15 +3,17 @@
 //!
 //! The benchmarks are in `micro/`, one file per subject; `README.md` says how to
 //! run them and holds measured numbers. Each compares with what a reader could
-//! use instead: the `tungstenite` crate where its API reaches, else the standard
-//! library. Nothing here measures sockets.
+//! use instead: the crates `tungstenite`, `fastwebsockets` and `soketto` where
+//! their APIs reach, else the standard library or `flate2`. Nothing here measures sockets.
 
 #![forbid(unsafe_code)]
 
 mod random;
+mod stream;
 mod text;
 mod transport;
 
 pub use random::Random;
+pub use stream::{Stream, complete};
 pub use text::{ascii, multilingual};
 pub use transport::Transport;
