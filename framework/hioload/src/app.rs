@@ -2,14 +2,17 @@
 
 mod conn;
 mod echo;
+mod turn;
 pub(crate) mod upgrade;
 
 pub use conn::{Conn, PublishOutcome, SendOutcome};
 pub use echo::Echo;
+pub use turn::{ConnId, Turn};
 pub use upgrade::Upgrade;
 
 use hioload_protocol::{CloseCode, Kind};
 
+use crate::client::{Accepted, DialError};
 use crate::http::{Request, Response};
 
 /// A service: one instance per shard, called only on that shard's thread, so
@@ -38,6 +41,28 @@ pub trait App: Sized + 'static {
     fn http(&mut self, request: &Request<'_>) -> Response {
         let _ = request;
         Response::not_found()
+    }
+
+    /// The shard runs; called once, before anything else.
+    fn started(&mut self, turn: &mut Turn<'_, Self::State>) {
+        let _ = turn;
+    }
+
+    /// A server granted a connection dialled from here, and `state` may be
+    /// filled; [`open`](Self::open) follows.
+    fn connected(&mut self, accepted: &Accepted<'_>, state: &mut Self::State) {
+        let _ = (accepted, state);
+    }
+
+    /// A connection dialled from here did not open. Dial again after a while
+    /// ([`Turn::schedule`]), not at once.
+    fn dial_failed(&mut self, turn: &mut Turn<'_, Self::State>, key: u64, error: &DialError) {
+        let _ = (turn, key, error);
+    }
+
+    /// A timer of [`Turn::schedule`] or [`Conn::schedule`] is due.
+    fn timer(&mut self, turn: &mut Turn<'_, Self::State>, key: u64) {
+        let _ = (turn, key);
     }
 
     /// The WebSocket is open.

@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+pub mod client;
 mod config;
 mod error;
 pub mod http;
@@ -41,7 +42,9 @@ mod shard;
 pub mod timer;
 pub mod tls;
 
-pub use app::{App, Close, Conn, Echo, Message, PublishOutcome, SendOutcome, Upgrade};
+pub use app::{
+    App, Close, Conn, ConnId, Echo, Message, PublishOutcome, SendOutcome, Turn, Upgrade,
+};
 pub use config::{Backpressure, Config};
 pub use error::{ConfigError, Error, Result};
 pub use hioload_platform::{Frame, Nanos, probe};

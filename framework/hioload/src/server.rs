@@ -26,9 +26,19 @@ use crate::tls::TlsConfig;
 pub struct Server {
     addrs: Vec<(String, Option<TlsConfig>)>,
     config: Config,
+    /// Shards that only dial need no address.
+    client: bool,
 }
 
 impl Server {
+    pub(crate) fn without_address(config: Config) -> Self {
+        Self {
+            config,
+            client: true,
+            ..Self::default()
+        }
+    }
+
     /// A server on `addr`, such as `127.0.0.1:8000`, `[::]:80`, or a name with
     /// a port; port 0 lets the kernel choose.
     #[must_use]
@@ -200,7 +210,7 @@ impl Server {
                 }
             }
         }
-        if bound.addrs.is_empty() {
+        if bound.addrs.is_empty() && !self.client {
             return Err(ConfigError::NoAddress.into());
         }
         Ok(bound)

@@ -7,6 +7,7 @@ mod accept;
 mod chain;
 mod context;
 mod core;
+mod dial;
 mod drain;
 mod http;
 mod inbox;
@@ -21,5 +22,7 @@ mod websocket;
 
 pub(crate) use context::{Context, ContextParts};
 pub(crate) use core::ShardCore;
+pub(crate) use dial::Dialling;
 pub(crate) use inbox::{Inbox, InboxEntry};
 pub(crate) use link::Link;
+pub(crate) use slab::{Entry, Slab};

@@ -35,6 +35,13 @@ impl MaskKeys {
     pub fn next(&mut self) -> [u8; 4] {
         self.chacha.next_u32().to_ne_bytes()
     }
+
+    /// The nonce of a request for an upgrade (RFC 6455 section 4.1, item 7).
+    pub fn nonce(&mut self) -> [u8; 16] {
+        let mut nonce = [0; 16];
+        self.chacha.fill_bytes(&mut nonce);
+        nonce
+    }
 }
 
 impl std::fmt::Debug for MaskKeys {

@@ -1,10 +1,14 @@
 //! A connection as a callback sees it.
 
+use std::sync::Arc;
+
 use hioload_platform::{Frame, Nanos};
 use hioload_protocol::CloseCode;
 
-use super::Message;
+use super::{ConnId, Message};
+use crate::client::{Dial, DialsFull};
 use crate::shard::{Context, Link};
+use crate::timer::TimerId;
 
 /// One open WebSocket, during a callback. What it queues leaves at the end of
 /// the turn, coalesced into one send.
@@ -38,6 +42,12 @@ pub enum PublishOutcome {
 }
 
 impl Conn<'_> {
+    /// Its name on this shard, for [`Turn::conn`](super::Turn::conn).
+    #[must_use]
+    pub fn id(&self) -> ConnId {
+        ConnId(self.link.token())
+    }
+
     /// Queues a message.
     pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> SendOutcome {
         self.link.send(message.into(), self.cx)
@@ -89,6 +99,29 @@ impl Conn<'_> {
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.link.pending()
+    }
+
+    /// As [`Turn::connect`](super::Turn::connect).
+    ///
+    /// # Errors
+    /// [`DialsFull`]; nothing was dialled.
+    pub fn connect(&mut self, dial: &Arc<Dial>, key: u64) -> Result<(), DialsFull> {
+        self.cx.connect(dial, key)
+    }
+
+    /// As [`Turn::schedule`](super::Turn::schedule).
+    pub fn schedule(&mut self, delay: Nanos, key: u64) -> TimerId {
+        self.cx.schedule(delay, key)
+    }
+
+    /// As [`Turn::cancel`](super::Turn::cancel).
+    pub fn cancel(&mut self, timer: TimerId) -> bool {
+        self.cx.scheduler.cancel(timer).is_some()
+    }
+
+    /// Asks all shards to stop, as [`Handle::stop`](crate::Handle::stop).
+    pub fn stop_server(&mut self) {
+        self.cx.stop_asked = true;
     }
 
     /// The time of this turn: nanoseconds of the server's monotonic clock.

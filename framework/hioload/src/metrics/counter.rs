@@ -74,6 +74,8 @@ pub(crate) struct ShardMetrics {
     pub(crate) connections: Counter,
     pub(crate) sockets: Counter,
     pub(crate) accepted: Counter,
+    pub(crate) dialled: Counter,
+    pub(crate) dials_failed: Counter,
     pub(crate) messages_received: Counter,
     pub(crate) messages_sent: Counter,
     pub(crate) bytes_received: Counter,

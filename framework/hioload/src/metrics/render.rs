@@ -12,7 +12,7 @@ type Plain = (
     fn(&ShardMetrics) -> &Counter,
 );
 
-const PLAIN: [Plain; 15] = [
+const PLAIN: [Plain; 17] = [
     ("hioload_connections", "gauge", "Open WebSockets.", |s| {
         &s.connections
     }),
@@ -27,6 +27,18 @@ const PLAIN: [Plain; 15] = [
         "counter",
         "Accepted sockets.",
         |s| &s.accepted,
+    ),
+    (
+        "hioload_dialled_total",
+        "counter",
+        "Connections begun from here.",
+        |s| &s.dialled,
+    ),
+    (
+        "hioload_dials_failed_total",
+        "counter",
+        "Connections begun from here that did not open.",
+        |s| &s.dials_failed,
     ),
     (
         "hioload_messages_received_total",

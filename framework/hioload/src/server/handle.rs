@@ -7,10 +7,11 @@ use std::sync::{Arc, OnceLock};
 use hioload_platform::Wake;
 
 use crate::app::Message;
+use crate::client::Dial;
 use crate::hub::{Encoded, Interest};
 use crate::metrics::Metrics;
-use crate::shard::turn::StopRequest;
-use crate::shard::{Inbox, InboxEntry};
+use crate::shard::turn::{Stop, StopRequest};
+use crate::shard::{Dialling, Inbox, InboxEntry};
 
 /// Stops a server, publishes to it and reads its counters, from any thread.
 /// Cheap to clone.
@@ -126,6 +127,22 @@ impl Handle {
         Ok(())
     }
 
+    /// Dials on a shard; its app hears of the outcome, with this key.
+    ///
+    /// # Errors
+    /// [`InboxFull`]; nothing was dialled.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    pub fn connect(&self, shard: usize, dial: &Arc<Dial>, key: u64) -> Result<(), InboxFull> {
+        let dial = Arc::clone(dial);
+        self.0.inboxes[shard]
+            .push(InboxEntry::Dial(Dialling { dial, key }))
+            .map_err(|_full| InboxFull)?;
+        self.wake(shard);
+        Ok(())
+    }
+
     pub(super) fn set_wakers<W: Wake>(&self, wakers: &[W]) {
         let boxed = |waker: &W| {
             let waker = waker.clone();
@@ -147,13 +164,17 @@ impl Handle {
     }
 }
 
-impl Shared {
-    pub(super) fn stop_request(&self) -> StopRequest {
-        match self.stop.load(Ordering::SeqCst) {
+impl Stop for Handle {
+    fn requested(&self) -> StopRequest {
+        match self.0.stop.load(Ordering::SeqCst) {
             0 => StopRequest::None,
             1 => StopRequest::Graceful,
             _ => StopRequest::Forced,
         }
+    }
+
+    fn ask(&self) {
+        self.stop();
     }
 }
 

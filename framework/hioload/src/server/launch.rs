@@ -127,8 +127,7 @@ impl Seat {
         let _failed = ready.send((index, driver.waker()));
         drop(ready);
         let Ok(wakers) = go.recv() else { return Ok(()) };
-        let stop = || handle.shared().stop_request();
-        turn::run(&mut driver, &mut core, listeners, &wakers, stop)?;
+        turn::run(&mut driver, &mut core, listeners, &wakers, &handle)?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use hioload_platform::Token;
 use hioload_protocol::handshake::Refusal;
 
-use super::chain::{HttpStage, Transport};
+use super::chain::{HttpStage, Stage, Transport};
 use super::core::ShardCore;
 use super::link::Link;
 use super::slab::Entry;
@@ -24,6 +24,7 @@ impl<A: App> ShardCore<A> {
             partial: Vec::new(),
             peer,
         };
+        let stage = Stage::Http(Box::new(stage));
         let mut link = Link::new(token, transport, stage, self.cx.now);
         let deadline = self.cx.now.saturating_add(self.cx.rules.handshake_timeout);
         link.arm(deadline, &mut self.cx);

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use hioload_protocol::Connection;
 
+use super::dial::DialStage;
 use super::tls::Session;
 
 /// What carries the bytes.
@@ -25,6 +26,8 @@ pub(crate) enum Transport {
 pub(crate) enum Stage {
     /// HTTP/1.1: before an upgrade, or plain requests.
     Http(Box<HttpStage>),
+    /// A connection dialled from here, until the server has answered.
+    Dialling(Box<DialStage>),
     /// A WebSocket, until both sides are done.
     WebSocket(Connection),
     /// Nothing more is understood: input is read and dropped until it ends, so

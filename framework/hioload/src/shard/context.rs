@@ -6,14 +6,16 @@ use std::sync::Arc;
 use hioload_platform::{Nanos, Token};
 use hioload_protocol::{MaskKeys, Resources};
 
+use super::dial::{DIALS, Dialling};
 use super::inbox::{Inbox, InboxEntry, Outgoing, Pushed};
 use super::outbox::OutboxPool;
 use super::tls::Scratch;
 use crate::app::{Message, PublishOutcome};
+use crate::client::{ClientTls, Dial, DialsFull};
 use crate::config::Rules;
 use crate::hub::{Encoded, Interest, Publication, Topics};
 use crate::metrics::{BackpressureAction, Metrics, ShardMetrics};
-use crate::timer::Wheel;
+use crate::timer::{TimerId, Wheel};
 
 /// Publications of one callback: what an app may publish before the shard
 /// delivers. Beyond it a publish is refused.
@@ -28,6 +30,15 @@ pub(crate) struct Context {
     pub(crate) resources: Resources,
     pub(crate) tls: Scratch,
     pub(crate) wheel: Wheel<Token>,
+    /// The app's timers, by its keys. Apart from those of connections, whose
+    /// entries are smaller.
+    pub(crate) scheduler: Wheel<u64>,
+    /// Dials to be started, at most [`DIALS`].
+    pub(crate) dials: VecDeque<Dialling>,
+    /// Whom the system trusts, read by the first dial that needs it.
+    pub(crate) system_tls: Option<ClientTls>,
+    /// A callback asked to stop all shards.
+    pub(crate) stop_asked: bool,
     pub(crate) topics: Topics,
     pub(crate) outgoing: Outgoing,
     /// Published on this shard, to be delivered to its subscribers.
@@ -66,6 +77,10 @@ impl Context {
             ),
             tls: Scratch::default(),
             wheel: Wheel::new(parts.now),
+            scheduler: Wheel::new(parts.now),
+            dials: VecDeque::new(),
+            system_tls: None,
+            stop_asked: false,
             topics: Topics::new(parts.shard, parts.interest),
             outgoing: Outgoing::new(parts.shard, parts.inboxes),
             local: VecDeque::new(),
@@ -78,6 +93,20 @@ impl Context {
 
     pub(crate) fn metrics(&self) -> &ShardMetrics {
         self.metrics.shard(self.shard)
+    }
+
+    /// Queues a dial.
+    pub(crate) fn connect(&mut self, dial: &Arc<Dial>, key: u64) -> Result<(), DialsFull> {
+        if self.dials.len() >= DIALS {
+            return Err(DialsFull);
+        }
+        let dial = Arc::clone(dial);
+        self.dials.push_back(Dialling { dial, key });
+        Ok(())
+    }
+
+    pub(crate) fn schedule(&mut self, delay: Nanos, key: u64) -> TimerId {
+        self.scheduler.insert(self.now.saturating_add(delay), key)
     }
 
     /// Encodes `message` once and hands it to every shard with subscribers.

@@ -11,10 +11,12 @@ use super::context::{Context, ContextParts};
 use super::drain::Stopping;
 use super::link::{Flags, Link};
 use super::slab::{Entry, Slab};
-use crate::app::{App, Close, Conn};
+use crate::app::{App, Close, Conn, Turn};
+use crate::client::DialError;
 use crate::hub::Publication;
 use crate::tls::TlsFailure;
 
+use super::dial::Dialling;
 use super::inbox::InboxEntry;
 
 /// Inbox entries taken per turn, so that publishes from other shards cannot
@@ -83,6 +85,7 @@ impl<A: App> ShardCore<A> {
             }
             at += match entry.link.stage {
                 Stage::Http(_) => self.http_bytes(token, rest),
+                Stage::Dialling(_) => self.dial_bytes(token, rest),
                 Stage::WebSocket(_) => self.websocket_bytes(token, rest),
                 Stage::Draining => return,
             };
@@ -170,7 +173,34 @@ impl<A: App> ShardCore<A> {
         while let Some((_, token)) = self.cx.wheel.pop(self.cx.now) {
             self.fire(token);
         }
+        // A timer that is due at once waits for the next turn.
+        let mut left = self.cx.scheduler.len();
+        while left > 0
+            && let Some((_, key)) = self.cx.scheduler.pop(self.cx.now)
+        {
+            left -= 1;
+            let mut turn = Turn {
+                slab: &mut self.slab,
+                cx: &mut self.cx,
+            };
+            self.app.timer(&mut turn, key);
+            self.deliver();
+        }
         self.enforce_drain_deadline();
+    }
+
+    /// Before the first turn.
+    pub(crate) fn started(&mut self) {
+        let mut turn = Turn {
+            slab: &mut self.slab,
+            cx: &mut self.cx,
+        };
+        self.app.started(&mut turn);
+    }
+
+    /// Whether a callback asked to stop all shards; said once.
+    pub(crate) fn take_stop_asked(&mut self) -> bool {
+        std::mem::take(&mut self.cx.stop_asked)
     }
 
     fn fire(&mut self, token: Token) {
@@ -185,8 +215,14 @@ impl<A: App> ShardCore<A> {
             // Not read from, through no fault of the peer.
             link.keepalive.heard(self.cx.now);
         }
-        if matches!(link.stage, Stage::Http(_)) {
-            return self.http_timeout(token);
+        match link.stage {
+            Stage::Http(_) => return self.http_timeout(token),
+            Stage::Dialling(_) => {
+                link.fail_handshake(TlsFailure::Timeout, &self.cx);
+                self.dial_failed(token, &DialError::TimedOut);
+                return self.lost(token);
+            }
+            Stage::WebSocket(_) | Stage::Draining => {}
         }
         match link.keepalive.poll(self.cx.now, &self.cx.rules.keepalive) {
             KeepaliveAction::Wait(deadline) => link.arm(deadline, &mut self.cx),
@@ -216,6 +252,11 @@ impl<A: App> ShardCore<A> {
                         encoded,
                         except: None,
                     });
+                }
+                InboxEntry::Dial(Dialling { dial, key }) => {
+                    if let Err(full) = self.cx.connect(&dial, key) {
+                        self.report_dial(key, &full.into());
+                    }
                 }
             }
         }
@@ -254,10 +295,15 @@ impl<A: App> ShardCore<A> {
         if !self.cx.outgoing.inbox().is_empty() || !self.cx.resumed.is_empty() {
             return Some(self.cx.now);
         }
-        [self.cx.wheel.next_deadline(), self.stopping.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        if !self.cx.dials.is_empty() {
+            return Some(self.cx.now);
+        }
+        let deadlines = [
+            self.cx.wheel.next_deadline(),
+            self.cx.scheduler.next_deadline(),
+            self.stopping.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// A connection with something for the driver; each once.
@@ -302,6 +348,9 @@ impl<A: App> ShardCore<A> {
         let Some(Entry { link, state }) = self.slab.get(token) else {
             return;
         };
+        if matches!(link.stage, Stage::Dialling(_)) {
+            return self.dial_failed(token, &DialError::Ended);
+        }
         if !link.is(Flags::APP_OPEN) {
             return;
         }

@@ -4,7 +4,9 @@ use hioload_platform::Nanos;
 
 use super::chain::Stage;
 use super::core::ShardCore;
+use super::link::Flags;
 use crate::app::App;
+use crate::client::DialError;
 
 /// Whether, and until when, the shard is stopping.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,10 +43,14 @@ impl<A: App> ShardCore<A> {
         self.stopping = Stopping::Draining(self.cx.now.saturating_add(self.cx.rules.drain_timeout));
         let (code, reason) = self.app.stopping();
         for token in self.slab.tokens() {
+            self.dial_failed(token, &DialError::Stopping);
             self.with(token, |link, cx| match &link.stage {
                 Stage::WebSocket(_) => link.close(code, reason, cx),
                 Stage::Http(_) => link.finish(cx),
-                Stage::Draining => {}
+                Stage::Draining if link.is(Flags::OUTBOUND) && !link.is(Flags::CLOSING) => {
+                    link.abort(cx);
+                }
+                Stage::Draining | Stage::Dialling(_) => {}
             });
         }
     }

@@ -1,8 +1,8 @@
 //! The HTTP stage: request heads, upgrades, plain answers.
 
 use hioload_platform::Token;
-use hioload_protocol::DeflateParams;
 use hioload_protocol::handshake::{self, Parsed, Refusal};
+use hioload_protocol::{Connection, DeflateParams, Role};
 
 use super::chain::{HttpStage, Stage};
 use super::core::ShardCore;
@@ -176,7 +176,11 @@ impl<A: App> ShardCore<A> {
                     link.touch(cx);
                     link.set_backpressure(policy);
                 });
-                self.open_websocket(token, state, deflate);
+                let websocket = match deflate {
+                    Some(agreed) => Connection::with_deflate(Role::Server, agreed),
+                    None => Connection::new(Role::Server),
+                };
+                self.open_websocket(token, state, websocket);
             }
         }
     }

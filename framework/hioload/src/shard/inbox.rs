@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::dial::Dialling;
 use crate::hub::Encoded;
 use crossbeam_queue::ArrayQueue;
 
@@ -29,12 +30,15 @@ const BACKLOG_BYTES: usize = 64 << 20;
 pub(crate) enum InboxEntry {
     /// A message for this shard's subscribers of a topic.
     Publish { topic: Arc<str>, encoded: Encoded },
+    /// A connection this shard is to make.
+    Dial(Dialling),
 }
 
 impl InboxEntry {
     fn bytes(&self) -> usize {
         match self {
             Self::Publish { encoded, .. } => encoded.len(),
+            Self::Dial(_) => 0,
         }
     }
 }

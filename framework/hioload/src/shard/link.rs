@@ -3,7 +3,7 @@
 use hioload_platform::{Frame, Nanos, Token};
 use hioload_protocol::{CloseCode, Keepalive};
 
-use super::chain::{HttpStage, Stage, Transport};
+use super::chain::{Stage, Transport};
 use super::context::Context;
 use super::outbox::Outbox;
 use crate::app::{Message, SendOutcome};
@@ -65,6 +65,8 @@ impl Flags {
     pub(super) const EOF: Self = Self(1 << 8);
     /// Close now, whatever is pending.
     pub(super) const ABORT: Self = Self(1 << 9);
+    /// Dialled from here.
+    pub(super) const OUTBOUND: Self = Self(1 << 13);
     /// The driver was told to close.
     const CLOSED: Self = Self(1 << 10);
     /// The app's `open` was called, its `close` not yet.
@@ -80,6 +82,14 @@ impl Flags {
 
     fn clear(&mut self, flags: Self) {
         self.0 &= !flags.0;
+    }
+}
+
+impl std::ops::BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
     }
 }
 
@@ -108,7 +118,7 @@ fn limit(cx: &Context) -> usize {
 }
 
 impl Link {
-    pub(super) fn new(token: Token, transport: Transport, stage: HttpStage, now: Nanos) -> Self {
+    pub(super) fn new(token: Token, transport: Transport, stage: Stage, now: Nanos) -> Self {
         Self {
             token,
             flags: Flags::default(),
@@ -116,7 +126,7 @@ impl Link {
             // A client that does not take its HTTP responses is not read from.
             backpressure: Backpressure::PauseReading,
             transport,
-            stage: Stage::Http(Box::new(stage)),
+            stage,
             outbox: Outbox::default(),
             keepalive: Keepalive::new(now),
             timer: None,
@@ -306,6 +316,11 @@ impl Link {
         self.touch(cx);
     }
 
+    /// Whether messages may be exchanged.
+    pub(crate) fn is_open(&self) -> bool {
+        self.is(Flags::APP_OPEN)
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.is(Flags::PAUSED)
     }
@@ -380,7 +395,9 @@ impl Link {
             orders.close = true;
             return orders;
         }
-        if finished && !self.is(Flags::SHUT) {
+        // The server ends TCP first, and keeps the TIME_WAIT state (RFC 6455
+        // section 7.1.1); one that does not is cut at the deadline.
+        if finished && !self.is(Flags::SHUT | Flags::OUTBOUND) {
             self.set(Flags::SHUT);
             orders.shutdown = true;
         }

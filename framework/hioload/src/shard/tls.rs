@@ -76,6 +76,9 @@ impl<A: App> ShardCore<A> {
     /// The session is over: its alert leaves, then the connection ends.
     fn tls_failed(&mut self, token: Token, failure: TlsFailure) {
         self.cx.metrics().tls_failed(failure);
+        if self.dial_tls_failed(token, failure) {
+            return self.with(token, |link, cx| link.finish(cx));
+        }
         self.ended(token, None);
         self.with(token, |link, cx| {
             if failure == TlsFailure::PlainHttp

@@ -19,6 +19,14 @@ pub(crate) enum StopRequest {
     Forced,
 }
 
+/// Where a shard learns that it is to stop.
+pub(crate) trait Stop {
+    /// What was asked for so far.
+    fn requested(&self) -> StopRequest;
+    /// Asks all shards for a graceful stop.
+    fn ask(&self);
+}
+
 /// Runs turns until the shard was asked to stop and everything is closed.
 ///
 /// `stop` is asked after every wake, and `wakers` are the other shards', by
@@ -31,7 +39,7 @@ pub(crate) fn run<D: Driver, A: App>(
     core: &mut ShardCore<A>,
     listeners: Vec<(D::Listener, Option<TlsConfig>)>,
     wakers: &[D::Waker],
-    stop: impl Fn() -> StopRequest,
+    stop: &impl Stop,
 ) -> Result<(), DriverError> {
     let mut listening = Vec::with_capacity(listeners.len());
     for (listener, tls) in listeners {
@@ -39,6 +47,7 @@ pub(crate) fn run<D: Driver, A: App>(
     }
     let mut events = Vec::with_capacity(D::BATCH);
     core.begin(driver.now());
+    core.started();
     // The first turn does not wait: a stop may have been asked for before this
     // shard could be woken.
     let mut deadline = Some(driver.now());
@@ -48,7 +57,7 @@ pub(crate) fn run<D: Driver, A: App>(
         for event in events.drain(..) {
             dispatch(driver, core, &mut listening, event);
         }
-        match stop() {
+        match stop.requested() {
             StopRequest::None => {}
             request => {
                 if !core.is_stopping() {
@@ -62,6 +71,10 @@ pub(crate) fn run<D: Driver, A: App>(
         }
         core.fire_timers();
         core.exchange();
+        dial(driver, core);
+        if core.take_stop_asked() {
+            stop.ask();
+        }
         flush(driver, core);
         for shard in core.take_wakes() {
             driver.wake(&wakers[shard]);
@@ -100,9 +113,8 @@ fn dispatch<D: Driver, A: App>(
             }
         }
         Event::Woken => {}
-        Event::Connected { token, .. } | Event::Ready { token } => {
-            debug_assert!(false, "a server connects to nothing: {token:?}");
-        }
+        Event::Connected { token, outcome } => core.connected(token, outcome),
+        Event::Ready { token } => debug_assert!(false, "nothing is watched: {token:?}"),
     }
 }
 
@@ -113,10 +125,20 @@ fn transport(listening: &[(Token, Option<TlsConfig>)], listener: Token) -> Optio
         return Some(Transport::Plain);
     };
     match tls.accept() {
-        Ok(rustls) => Some(Transport::Tls(Box::new(Session::new(rustls)))),
+        Ok(rustls) => Some(Transport::Tls(Box::new(Session::server(rustls)))),
         Err(error) => {
             tracing::error!(%error, "TLS cannot accept a connection");
             None
+        }
+    }
+}
+
+/// Starts the connections the app has dialled.
+fn dial<D: Driver, A: App>(driver: &mut D, core: &mut ShardCore<A>) {
+    for dialling in core.take_dials() {
+        match driver.connect(&dialling.dial.connect()) {
+            Ok(token) => core.dialling(token, dialling),
+            Err(error) => core.report_dial(dialling.key, &error.into()),
         }
     }
 }

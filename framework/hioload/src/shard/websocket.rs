@@ -1,7 +1,7 @@
 //! The WebSocket stage: from received bytes to the app's callbacks.
 
 use hioload_platform::Token;
-use hioload_protocol::{Connection, DeflateParams, Event, KeepaliveAction, Role};
+use hioload_protocol::{Connection, Event, KeepaliveAction};
 
 use super::chain::Stage;
 use super::context::Context;
@@ -76,22 +76,13 @@ impl<A: App> ShardCore<A> {
         at
     }
 
-    /// The upgrade response is queued: the WebSocket begins.
-    pub(super) fn open_websocket(
-        &mut self,
-        token: Token,
-        state: A::State,
-        deflate: Option<DeflateParams>,
-    ) {
+    /// The handshake is complete on our side: the WebSocket begins.
+    pub(super) fn open_websocket(&mut self, token: Token, state: A::State, websocket: Connection) {
         let Some(entry) = self.slab.get(token) else {
             return;
         };
         entry.state = state;
         let link = &mut entry.link;
-        let websocket = match deflate {
-            Some(agreed) => Connection::with_deflate(Role::Server, agreed),
-            None => Connection::new(Role::Server),
-        };
         link.stage = Stage::WebSocket(websocket);
         link.keepalive.heard(self.cx.now);
         link.set(Flags::APP_OPEN);

@@ -94,6 +94,15 @@ pub enum TlsError {
         /// The file with the key.
         key: PathBuf,
     },
+    /// The system trusts nobody, as far as it can be read.
+    #[error(
+        "the system has no trusted certificates ({cause}); install ca-certificates, set \
+         SSL_CERT_FILE, or name a CA file"
+    )]
+    NoRoots {
+        /// What was tried.
+        cause: String,
+    },
     /// The TLS library could not start.
     #[error("TLS cannot start: {0}")]
     Library(#[from] rustls::Error),

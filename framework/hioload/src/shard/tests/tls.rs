@@ -50,7 +50,7 @@ impl Authority {
     }
 
     fn accept(&self, shard: &mut Shard) -> Token {
-        let session = Session::new(self.tls.accept().unwrap());
+        let session = Session::server(self.tls.accept().unwrap());
         shard.accept_over(Transport::Tls(Box::new(session)))
     }
 

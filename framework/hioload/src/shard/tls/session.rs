@@ -1,39 +1,25 @@
 //! One TLS session: ciphertext in, plaintext out, and back.
 
+mod side;
+
 use std::fmt;
 
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError,
-    UnbufferedStatus, WriteTraffic,
-};
+use rustls::client::UnbufferedClientConnection;
+use rustls::server::UnbufferedServerConnection;
 
 use super::records::Records;
 use crate::shard::outbox::{Outbox, OutboxPool};
 use crate::tls::TlsFailure;
-
-/// Plaintext per record: four sealed ones fill the largest pooled chunk. The
-/// most that TLS allows is 2^14.
-const FRAGMENT: usize = (16 << 10) - 32;
-
-/// What a record adds at most: header, explicit nonce and tag of TLS 1.2 with
-/// AES-GCM. TLS 1.3 adds 22 bytes.
-const OVERHEAD: usize = 5 + 8 + 16;
-
-/// An alert inside a record.
-const ALERT: usize = 2 + OVERHEAD;
-
-/// Plaintext sealed for one send. The rest stays plaintext, where a broadcast
-/// frame is still shared with the other connections.
-const SEAL_LIMIT: usize = 4 * FRAGMENT;
+pub(super) use side::CannotSeal;
+use side::{Sealing, Side};
 
 /// Ciphertext kept because it is not complete: one record of the largest size
 /// TLS allows on the wire, or what is collected of a handshake message.
 const PARTIAL_LIMIT: usize = 5 + (16 << 10) + (2 << 10);
 
-/// A server's side of a TLS connection.
+/// Our side of a TLS connection.
 pub(crate) struct Session {
-    rustls: UnbufferedServerConnection,
+    side: Side,
     phase: Phase,
     /// The peer has sent close_notify; what follows is ignored.
     deaf: bool,
@@ -41,6 +27,8 @@ pub(crate) struct Session {
     /// Received, and not complete enough to be opened; empty and without memory
     /// in between.
     partial: Vec<u8>,
+    /// Why a client's session failed.
+    cause: String,
     /// Sealed, for the driver.
     pub(super) wire: Outbox,
     /// Bytes of the plaintext's first segment that are sealed already.
@@ -67,21 +55,50 @@ pub(super) struct Opened {
     pub(super) ended: bool,
 }
 
-/// The session can seal nothing more: it is broken, or its keys are used up.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CannotSeal;
-
 impl Session {
-    pub(crate) fn new(rustls: UnbufferedServerConnection) -> Self {
+    pub(crate) fn server(rustls: UnbufferedServerConnection) -> Self {
+        Self::new(Side::Server(rustls))
+    }
+
+    /// Speaks first: [`hello`](Self::hello) once connected.
+    pub(crate) fn client(rustls: UnbufferedClientConnection) -> Self {
+        Self::new(Side::Client(rustls))
+    }
+
+    fn new(side: Side) -> Self {
         Self {
-            rustls,
+            side,
             phase: Phase::Fresh,
             deaf: false,
             records: Records::default(),
             partial: Vec::new(),
+            cause: String::new(),
             wire: Outbox::default(),
             taken: 0,
         }
+    }
+
+    /// Puts a client's first message on the wire.
+    pub(crate) fn hello(&mut self, pool: &mut OutboxPool) -> Result<(), TlsFailure> {
+        let mut nothing = Vec::new();
+        self.side
+            .step(&mut [], &mut nothing, &mut self.wire, pool)
+            .map(|_| ())
+            .map_err(|error| self.failed(&error))
+    }
+
+    /// What rustls says about the failure.
+    pub(crate) fn cause(&self) -> String {
+        self.cause.clone()
+    }
+
+    #[cold]
+    fn failed(&mut self, error: &rustls::Error) -> TlsFailure {
+        tracing::debug!(%error, "TLS ended");
+        if self.side.is_client() {
+            self.cause = error.to_string();
+        }
+        TlsFailure::from(error)
     }
 
     pub(super) fn is_handshaking(&self) -> bool {
@@ -127,7 +144,7 @@ impl Session {
                 return Err(failure);
             }
         }
-        if self.phase == Phase::Handshake && !self.rustls.is_handshaking() {
+        if self.phase == Phase::Handshake && !self.side.is_handshaking() {
             self.phase = Phase::Open;
             opened.established = true;
         }
@@ -146,7 +163,8 @@ impl Session {
         while !received.is_empty() && !ended {
             if self.partial.is_empty() {
                 self.records.follow(received);
-                let step = step(&mut self.rustls, received, plain, &mut self.wire, pool)?;
+                let step = self.side.step(received, plain, &mut self.wire, pool);
+                let step = step.map_err(|error| self.failed(&error))?;
                 ended = step.ended;
                 let rest = &received[step.used..];
                 if !rest.is_empty() && !ended {
@@ -160,13 +178,10 @@ impl Session {
             let (now, later) = received.split_at_mut(until);
             received = later;
             self.partial.extend_from_slice(now);
-            let step = step(
-                &mut self.rustls,
-                &mut self.partial,
-                plain,
-                &mut self.wire,
-                pool,
-            )?;
+            let step = self
+                .side
+                .step(&mut self.partial, plain, &mut self.wire, pool);
+            let step = step.map_err(|error| self.failed(&error))?;
             ended = step.ended;
             self.partial.drain(..step.used);
             if self.partial.is_empty() || ended {
@@ -179,7 +194,7 @@ impl Session {
         Ok(ended)
     }
 
-    /// Moves plaintext to the wire, sealed, up to [`SEAL_LIMIT`]; once none is
+    /// Moves plaintext to the wire, sealed, up to four full records; once none is
     /// left and `finish` asks for it, a close_notify alert follows.
     ///
     /// Before the handshake is complete plaintext waits; afterwards an ended
@@ -200,30 +215,19 @@ impl Session {
             Phase::Open if finish || !plain.is_empty() => {}
             Phase::Fresh | Phase::Handshake | Phase::Open => return Ok(()),
         }
-        loop {
-            let UnbufferedStatus { discard, state } =
-                self.rustls.process_tls_records(&mut self.partial);
-            match state.map_err(|_| CannotSeal)? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    let mut sealer = Sealer {
-                        traffic: &mut traffic,
-                        wire: &mut self.wire,
-                        pool,
-                    };
-                    sealer.seal_from(plain, &mut self.taken, gather)?;
-                    if finish && plain.is_empty() {
-                        sealer.close()?;
-                        self.phase = Phase::Ended;
-                    }
-                    return Ok(());
-                }
-                ConnectionState::EncodeTlsData(data) => encode(data, &mut self.wire, pool),
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                // Everything received was dealt with when it came.
-                _ => return Err(CannotSeal),
-            }
-            self.partial.drain(..discard);
+        let ended = self.side.seal(&mut Sealing {
+            partial: &mut self.partial,
+            plain,
+            taken: &mut self.taken,
+            finish,
+            gather,
+            wire: &mut self.wire,
+            pool,
+        })?;
+        if ended {
+            self.phase = Phase::Ended;
         }
+        Ok(())
     }
 
     pub(super) fn clear(&mut self, pool: &mut OutboxPool) {
@@ -239,159 +243,5 @@ impl fmt::Debug for Session {
             .field("partial", &self.partial.len())
             .field("wire", &self.wire.pending())
             .finish_non_exhaustive()
-    }
-}
-
-/// How far [`step`] came.
-struct Step {
-    used: usize,
-    ended: bool,
-}
-
-/// Lets rustls work through `input` until it needs more.
-fn step(
-    rustls: &mut UnbufferedServerConnection,
-    input: &mut [u8],
-    plain: &mut Vec<u8>,
-    wire: &mut Outbox,
-    pool: &mut OutboxPool,
-) -> Result<Step, TlsFailure> {
-    let mut used = 0;
-    loop {
-        let UnbufferedStatus { discard, state } = rustls.process_tls_records(&mut input[used..]);
-        let mut more = true;
-        let mut ended = false;
-        match state {
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record.map_err(|error| TlsFailure::from(&error))?;
-                    plain.extend_from_slice(record.payload);
-                }
-            }
-            Ok(ConnectionState::EncodeTlsData(data)) => encode(data, wire, pool),
-            // It leaves with the next send, in order.
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => ended = true,
-            Ok(_) => more = false,
-            Err(error) => {
-                let rest = &mut input[used + discard..];
-                // The alert, after what was due before it. Without anything to
-                // write, asking again would judge the same input again.
-                while rustls.wants_write()
-                    && let Ok(ConnectionState::EncodeTlsData(data)) =
-                        rustls.process_tls_records(rest).state
-                {
-                    encode(data, wire, pool);
-                }
-                tracing::debug!(%error, "TLS ended");
-                return Err(TlsFailure::from(&error));
-            }
-        }
-        used += discard;
-        if ended || !more {
-            return Ok(Step { used, ended });
-        }
-    }
-}
-
-fn encode(
-    mut data: EncodeTlsData<'_, ServerConnectionData>,
-    wire: &mut Outbox,
-    pool: &mut OutboxPool,
-) {
-    // The first call asks for the size.
-    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) =
-        data.encode(&mut [])
-    {
-        let written = wire.append_with(required_size, 0, pool, |space| data.encode(space));
-        debug_assert!(written.is_ok(), "rustls asked for this size");
-    }
-}
-
-/// Seals plaintext while rustls allows it.
-struct Sealer<'s, 'c> {
-    traffic: &'s mut WriteTraffic<'c, ServerConnectionData>,
-    wire: &'s mut Outbox,
-    pool: &'s mut OutboxPool,
-}
-
-impl Sealer<'_, '_> {
-    /// Seals from the front of `plain` in as few records as possible: small
-    /// segments are gathered, a large one is sealed from where it lies.
-    fn seal_from(
-        &mut self,
-        plain: &mut Outbox,
-        taken: &mut usize,
-        gather: &mut Vec<u8>,
-    ) -> Result<(), CannotSeal> {
-        let mut budget = SEAL_LIMIT.min(plain.pending());
-        while budget > 0 {
-            let most = FRAGMENT.min(budget);
-            // So that what is left of this send goes into one chunk.
-            let records = budget.div_ceil(FRAGMENT);
-            let room = budget + records * OVERHEAD + ALERT;
-            let Some(queue) = plain.queue() else { break };
-            let only = queue.len() == 1;
-            let first = queue.front().map_or(&[][..], |segment| segment.bytes());
-            let first = &first[*taken..];
-            let sealed = if only || first.len() >= most {
-                let fragment = &first[..first.len().min(most)];
-                self.seal(fragment, room)?;
-                fragment.len()
-            } else {
-                gather.clear();
-                let mut skip = *taken;
-                for segment in queue.iter() {
-                    let bytes = &segment.bytes()[skip..];
-                    skip = 0;
-                    gather.extend_from_slice(&bytes[..bytes.len().min(most - gather.len())]);
-                    if gather.len() == most {
-                        break;
-                    }
-                }
-                self.seal(gather, room)?;
-                gather.len()
-            };
-            plain.consume(sealed, taken, self.pool);
-            budget -= sealed;
-        }
-        Ok(())
-    }
-
-    fn seal(&mut self, fragment: &[u8], room: usize) -> Result<(), CannotSeal> {
-        self.write(fragment.len() + OVERHEAD, room, |traffic, space| {
-            traffic.encrypt(fragment, space)
-        })
-    }
-
-    fn close(&mut self) -> Result<(), CannotSeal> {
-        self.write(ALERT, 0, |traffic, space| traffic.queue_close_notify(space))
-    }
-
-    fn write(
-        &mut self,
-        mut size: usize,
-        room: usize,
-        mut write: impl FnMut(
-            &mut WriteTraffic<'_, ServerConnectionData>,
-            &mut [u8],
-        ) -> Result<usize, EncryptError>,
-    ) -> Result<(), CannotSeal> {
-        loop {
-            let traffic = &mut *self.traffic;
-            let written = self
-                .wire
-                .append_with(size, room, self.pool, |space| write(traffic, space));
-            match written {
-                Ok(_) => return Ok(()),
-                // A key update goes before it.
-                Err(EncryptError::InsufficientSize(InsufficientSizeError { required_size }))
-                    if required_size > size =>
-                {
-                    size = required_size;
-                }
-                Err(_) => return Err(CannotSeal),
-            }
-        }
     }
 }
