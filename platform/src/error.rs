@@ -56,7 +56,10 @@ fn reason(source: &io::Error) -> String {
             "the address is in use; stop the other process or choose another port".into()
         }
         io::ErrorKind::PermissionDenied => {
-            "permission denied; ports below 1024 need CAP_NET_BIND_SERVICE".into()
+            "permission denied; choose a port of 1024 or above, or grant the right to low ones \
+             (AmbientCapabilities=CAP_NET_BIND_SERVICE of systemd, --cap-add NET_BIND_SERVICE of \
+             docker, sysctl net.ipv4.ip_unprivileged_port_start)"
+                .into()
         }
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".into(),
         _ => source.to_string(),

@@ -20,6 +20,7 @@ pub mod clock;
 pub mod driver;
 pub mod error;
 pub mod limits;
+pub mod placement;
 pub mod probe;
 pub mod socket;
 pub mod topology;

@@ -1,10 +1,19 @@
-//! What the kernel offers, what is used of it, and why not the rest.
+//! What the kernel offers, what is used of it, what holds this machine back.
+
+mod advice;
+mod setting;
+mod text;
 
 use std::fmt;
 
-use crate::affinity;
+pub use advice::Advice;
+pub use setting::{Setting, Settings};
+
 use crate::backend::uring;
-use crate::limits::Limits;
+pub use crate::limits::{Limit, Limits};
+
+use crate::placement::Plan;
+use crate::topology::Topology;
 
 /// One thing a kernel may offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,95 +30,161 @@ pub struct Feature {
     pub why: String,
 }
 
+impl Feature {
+    /// `used`, `not used` or `missing`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        match (self.available, self.used) {
+            (true, true) => "used",
+            (true, false) => "not used",
+            (false, _) => "missing",
+        }
+    }
+}
+
+/// What forbids io_uring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CauseKind {
+    /// A seccomp profile.
+    Seccomp,
+    /// `kernel.io_uring_disabled`.
+    Sysctl,
+    /// SELinux, AppArmor or the like.
+    SecurityModule,
+    /// The kernel is too old, or was built without it.
+    Kernel,
+    /// No memory for a ring: memlock before Linux 5.12, or the control group.
+    Memory,
+    /// No descriptor is left.
+    Descriptors,
+    /// Something else.
+    Other,
+}
+
+impl CauseKind {
+    /// A word for programs; it stays the same between versions.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seccomp => "seccomp",
+            Self::Sysctl => "sysctl",
+            Self::SecurityModule => "security-module",
+            Self::Kernel => "kernel",
+            Self::Memory => "memory",
+            Self::Descriptors => "descriptors",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// What forbids io_uring, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// For programs.
+    pub kind: CauseKind,
+    /// For people: one line.
+    pub line: String,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+/// What is asked of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Where the shards would run.
+    pub plan: Plan,
+    /// The connections to be served, all shards together.
+    pub connections: u64,
+    /// The descriptors they need.
+    pub descriptors: u64,
+}
+
 /// What this process can count on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// The features of io_uring, or what forbids it.
-    pub uring: Result<Vec<Feature>, String>,
+    pub uring: Result<Vec<Feature>, Cause>,
     /// The limits of this process.
     pub limits: Limits,
-    /// The CPUs this thread may run on.
-    pub cpus: Vec<usize>,
+    /// The kernel's settings.
+    pub settings: Settings,
+    /// The CPUs.
+    pub topology: Topology,
+    /// What was asked for.
+    pub wanted: Wanted,
 }
 
 /// Looks everything up anew. Never fails: what can not be found out is left
 /// out.
 #[must_use]
-pub fn report() -> Report {
+pub fn report(topology: Topology, wanted: Wanted) -> Report {
     Report {
         kernel: uring::probe::release(),
-        uring: uring::probe::survey(),
+        uring: uring(),
         limits: Limits::read(),
-        cpus: affinity::allowed().unwrap_or_default(),
+        settings: Settings::read(),
+        topology,
+        wanted,
     }
+}
+
+/// The features of io_uring, tried on a small ring, or what forbids it.
+///
+/// # Errors
+/// The one cause, with what to do about it.
+pub fn uring() -> Result<Vec<Feature>, Cause> {
+    uring::probe::survey()
 }
 
 impl Report {
-    /// The one line that says what forbids io_uring and what to do about it;
-    /// `None` when it can be used.
+    /// The backend a server would use; `None` when it could not start.
     #[must_use]
-    pub fn cause(&self) -> Option<String> {
-        self.uring.as_ref().err().cloned()
+    pub fn backend(&self) -> Option<&'static str> {
+        self.uring.is_ok().then_some(uring::NAME)
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "kernel {}", self.kernel)?;
-        match &self.uring {
-            Err(cause) => writeln!(f, "{cause}")?,
-            Ok(features) => {
-                writeln!(f, "io_uring is available")?;
-                for feature in features {
-                    let state = match (feature.available, feature.used) {
-                        (true, true) => "used",
-                        (true, false) => "not used",
-                        (false, _) => "missing",
-                    };
-                    let Feature {
-                        name, since, why, ..
-                    } = feature;
-                    writeln!(f, "  {name:<28} since {since:<5} {state:<9} {why}")?;
-                }
-            }
-        }
-        let show = |limit: Option<String>| limit.unwrap_or_else(|| "unknown".into());
-        let Limits {
-            nofile,
-            memlock,
-            somaxconn,
-        } = self.limits;
-        writeln!(
-            f,
-            "open files {}",
-            show(nofile.map(|limit| limit.to_string()))
-        )?;
-        writeln!(
-            f,
-            "locked memory in bytes {}",
-            show(memlock.map(|limit| limit.to_string()))
-        )?;
-        writeln!(
-            f,
-            "listen backlog {}",
-            show(somaxconn.map(|limit| limit.to_string()))
-        )?;
-        write!(f, "CPUs allowed {}", affinity::list(&self.cpus))
+    /// What holds this machine back from what was asked for, the worst first.
+    #[must_use]
+    pub fn advice(&self) -> Vec<Advice> {
+        advice::of(self)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::placement::{CpuList, Placement, Request, plan};
+
+    pub(super) fn example() -> Report {
+        let topology = Topology::detect();
+        let request = Request {
+            shards: 0,
+            placement: Placement::Spread,
+            cpus: &CpuList::default(),
+            pin: true,
+            most: 64,
+        };
+        let wanted = Wanted {
+            plan: plan(&topology, &request).expect("the default can be met"),
+            connections: 1000,
+            descriptors: 1256,
+        };
+        report(topology, wanted)
+    }
 
     #[test]
     fn a_report_names_the_kernel_and_every_feature() {
-        let report = report();
+        let report = example();
         let text = report.to_string();
         assert!(text.contains(&report.kernel), "{text}");
-        assert!(!report.cpus.is_empty());
+        assert_eq!(report.backend().is_some(), report.uring.is_ok());
         for feature in report.uring.iter().flatten() {
             assert!(text.contains(feature.name), "{text}");
             assert!(feature.available || !feature.used, "{feature:?}");
@@ -117,20 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn a_forbidden_ring_is_one_line() {
+    fn a_forbidden_ring_is_one_line_and_the_first_advice() {
         let report = Report {
-            kernel: "6.1.0".into(),
-            uring: Err("io_uring is forbidden by something".into()),
+            uring: Err(Cause {
+                kind: CauseKind::Seccomp,
+                line: "io_uring is forbidden by something".into(),
+            }),
             limits: Limits::default(),
-            cpus: vec![0, 1],
+            ..example()
         };
-        assert_eq!(
-            report.cause().as_deref(),
-            Some("io_uring is forbidden by something")
-        );
+        assert_eq!(report.backend(), None);
         let text = report.to_string();
         assert!(text.contains("forbidden by something"), "{text}");
-        assert!(text.contains("open files unknown"), "{text}");
-        assert!(text.ends_with("CPUs allowed 0-1"), "{text}");
+        assert!(
+            report.advice()[0]
+                .problem
+                .contains("forbidden by something")
+        );
     }
 }

@@ -1,30 +1,83 @@
-//! Which CPUs there are, and which of them share what.
+//! Which CPUs there are, which of them share what, and how much of their time
+//! this process may have.
 //!
-//! Read from `/sys/devices/system`; what a container hides is `None` or the CPU
-//! alone, never an error: placement is an optimisation.
+//! Two providers answer: `/sys` and, with the cargo feature `hwloc`, the
+//! library of that name. What a container hides is `None` or the CPU alone,
+//! never an error: placement is an optimisation.
 
-use std::fs;
+#[cfg(feature = "hwloc")]
+mod hwloc;
+mod list;
+#[cfg(test)]
+pub(crate) mod machines;
+#[cfg(target_os = "linux")]
+mod memory;
+mod quota;
+mod sys;
+
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
+
+pub use list::{ListError, parse_cpus};
+#[cfg(target_os = "linux")]
+pub use memory::node_of_memory;
+pub use quota::Quota;
 
 use crate::affinity;
 
-/// One CPU this process may use.
+/// One CPU this process may use. Cores and L3 groups are named after their
+/// lowest CPU, which need not be one this process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpu {
     /// Its number.
     pub id: usize,
-    /// The CPUs of the same core, itself included (SMT siblings), ascending.
-    pub siblings: Vec<usize>,
-    /// Its socket.
-    pub package: Option<usize>,
+    /// Its core: the lowest CPU among its SMT siblings and itself.
+    pub core: usize,
+    /// The lowest CPU of those that share its L3 cache.
+    pub l3: Option<usize>,
     /// Its NUMA node.
     pub node: Option<usize>,
+    /// Its socket.
+    pub package: Option<usize>,
+    /// Whether it is of a slower kind than the fastest here (an efficiency
+    /// core).
+    pub slow: bool,
+}
+
+/// Who said how the CPUs lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    /// The kernel, in `/sys/devices`.
+    Sys,
+    /// The library hwloc.
+    Hwloc,
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Sys => "/sys",
+            Self::Hwloc => "hwloc",
+        })
+    }
+}
+
+/// CPUs that share something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The number of the package, node or core; the lowest CPU of an L3 group.
+    pub id: usize,
+    /// Those of its CPUs this process may use, ascending; at least one.
+    pub cpus: Vec<usize>,
 }
 
 /// The CPUs this process may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     cpus: Vec<Cpu>,
+    provider: Provider,
+    quota: Option<Quota>,
 }
 
 impl Topology {
@@ -35,31 +88,26 @@ impl Topology {
         let allowed = affinity::allowed().unwrap_or_else(|_unreadable| {
             (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
         });
-        Self::read(Path::new("/sys/devices/system"), &allowed)
+        let (cpus, provider) = cpus(&allowed);
+        Self {
+            cpus,
+            provider,
+            quota: Quota::detect(),
+        }
     }
 
-    fn read(root: &Path, allowed: &[usize]) -> Self {
-        let nodes = nodes(&root.join("node"));
-        let cpus = allowed.iter().map(|&id| {
-            let topology = root.join(format!("cpu/cpu{id}/topology"));
-            let siblings = fs::read_to_string(topology.join("thread_siblings_list"))
-                .ok()
-                .and_then(|text| parse_cpus(&text))
-                .filter(|siblings| siblings.contains(&id));
-            let package = fs::read_to_string(topology.join("physical_package_id"));
-            Cpu {
-                id,
-                siblings: siblings.unwrap_or_else(|| vec![id]),
-                package: package.ok().and_then(|text| text.trim().parse().ok()),
-                node: nodes
-                    .iter()
-                    .find(|(_, cpus)| cpus.contains(&id))
-                    .map(|&(node, _)| node),
-            }
-        });
+    #[cfg(test)]
+    pub(crate) fn of(cpus: Vec<Cpu>) -> Self {
         Self {
-            cpus: cpus.collect(),
+            cpus,
+            provider: Provider::Sys,
+            quota: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_quota(self, quota: Option<Quota>) -> Self {
+        Self { quota, ..self }
     }
 
     /// The CPUs, ascending.
@@ -68,132 +116,116 @@ impl Topology {
         &self.cpus
     }
 
+    /// The numbers of the CPUs, ascending.
+    #[must_use]
+    pub fn ids(&self) -> Vec<usize> {
+        self.cpus.iter().map(|cpu| cpu.id).collect()
+    }
+
+    /// Who said so.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// How much of the CPUs' time the control group allows, if it limits that.
+    #[must_use]
+    pub fn quota(&self) -> Option<Quota> {
+        self.quota
+    }
+
     /// The NUMA node of a CPU.
     #[must_use]
     pub fn node_of(&self, cpu: usize) -> Option<usize> {
         self.cpus.iter().find(|candidate| candidate.id == cpu)?.node
     }
 
-    /// CPU numbers in the order shards should take them: one of every core
-    /// first, then their siblings.
+    /// The physical cores, ascending.
     #[must_use]
-    pub fn spread(&self) -> Vec<usize> {
-        let rank = |cpu: &Cpu| {
-            let before = |sibling: &&Cpu| sibling.id < cpu.id && cpu.siblings.contains(&sibling.id);
-            self.cpus.iter().filter(before).count()
-        };
-        let mut order: Vec<_> = self.cpus.iter().map(|cpu| (rank(cpu), cpu.id)).collect();
-        order.sort_unstable();
-        order.into_iter().map(|(_, id)| id).collect()
+    pub fn cores(&self) -> Vec<Group> {
+        self.groups(|cpu| Some(cpu.core))
     }
-}
 
-/// The NUMA nodes and their CPUs.
-fn nodes(root: &Path) -> Vec<(usize, Vec<usize>)> {
-    let Ok(entries) = fs::read_dir(root) else {
-        return Vec::new();
-    };
-    let node = |entry: fs::DirEntry| {
-        let id = entry
-            .file_name()
-            .to_str()?
-            .strip_prefix("node")?
-            .parse()
-            .ok()?;
-        let text = fs::read_to_string(entry.path().join("cpulist")).ok()?;
-        Some((id, parse_cpus(&text)?))
-    };
-    let mut nodes: Vec<_> = entries.flatten().filter_map(node).collect();
-    nodes.sort_unstable();
-    nodes
-}
+    /// The CPUs that share an L3 cache; empty where that is not known.
+    #[must_use]
+    pub fn l3_groups(&self) -> Vec<Group> {
+        self.groups(|cpu| cpu.l3)
+    }
 
-/// The most CPUs a list may name: beyond any Linux (`NR_CPUS` is at most 8192).
-const MOST: usize = 1 << 16;
+    /// The NUMA nodes; empty where they are not known.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Group> {
+        self.groups(|cpu| cpu.node)
+    }
 
-/// Parses the kernel's list format, `0-3,8,10-11`. `None` when it is not one.
-fn parse_cpus(text: &str) -> Option<Vec<usize>> {
-    let mut cpus = Vec::new();
-    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let number = |text: &str| text.trim().parse::<usize>().ok();
-        let (first, last) = (number(first)?, number(last)?);
-        if first > last || last >= MOST {
-            return None;
+    /// The sockets; empty where they are not known.
+    #[must_use]
+    pub fn packages(&self) -> Vec<Group> {
+        self.groups(|cpu| cpu.package)
+    }
+
+    fn groups(&self, of: impl Fn(&Cpu) -> Option<usize>) -> Vec<Group> {
+        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for cpu in &self.cpus {
+            if let Some(id) = of(cpu) {
+                groups.entry(id).or_default().push(cpu.id);
+            }
         }
-        cpus.extend(first..=last);
+        let group = |(id, cpus)| Group { id, cpus };
+        groups.into_iter().map(group).collect()
     }
-    Some(cpus)
+}
+
+/// Where the kernel tells about devices.
+const DEVICES: &str = "/sys/devices";
+
+#[cfg(feature = "hwloc")]
+fn cpus(allowed: &[usize]) -> (Vec<Cpu>, Provider) {
+    match hwloc::read(Path::new(DEVICES), allowed) {
+        Ok(cpus) => (cpus, Provider::Hwloc),
+        Err(error) => {
+            tracing::warn!(%error, "hwloc does not know this machine: /sys is asked");
+            (sys::read(Path::new(DEVICES), allowed), Provider::Sys)
+        }
+    }
+}
+
+#[cfg(not(feature = "hwloc"))]
+fn cpus(allowed: &[usize]) -> (Vec<Cpu>, Provider) {
+    (sys::read(Path::new(DEVICES), allowed), Provider::Sys)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn cpu(id: usize, siblings: &[usize], node: usize) -> Cpu {
-        Cpu {
-            id,
-            siblings: siblings.to_vec(),
-            package: Some(0),
-            node: Some(node),
-        }
-    }
-
-    #[test]
-    fn lists_of_cpus_parse() {
-        assert_eq!(
-            parse_cpus("0-3,8,10-11\n"),
-            Some(vec![0, 1, 2, 3, 8, 10, 11])
-        );
-        assert_eq!(parse_cpus("0\n"), Some(vec![0]));
-        assert_eq!(parse_cpus("\n"), Some(vec![]));
-        for broken in ["3-1", "a", "1-", "0-99999999", "1,,x"] {
-            assert_eq!(parse_cpus(broken), None, "{broken}");
-        }
-    }
-
-    #[test]
-    fn shards_take_whole_cores_first() {
-        let cpus = vec![
-            cpu(0, &[0, 1], 0),
-            cpu(1, &[0, 1], 0),
-            cpu(2, &[2, 3], 1),
-            cpu(3, &[2, 3], 1),
-        ];
-        let topology = Topology { cpus };
-        assert_eq!(topology.spread(), [0, 2, 1, 3]);
-        assert_eq!(topology.node_of(3), Some(1));
-        assert_eq!(topology.node_of(9), None);
-    }
-
-    #[test]
-    fn a_core_whose_first_sibling_is_not_allowed_counts_as_a_core() {
-        let topology = Topology {
-            cpus: vec![cpu(1, &[0, 1], 0), cpu(2, &[2, 3], 0)],
-        };
-        assert_eq!(topology.spread(), [1, 2]);
-    }
-
-    #[test]
-    fn without_sys_a_cpu_stands_alone() {
-        let topology = Topology::read(Path::new("/nowhere"), &[0, 4]);
-        assert_eq!(topology.cpus()[1].siblings, [4]);
-        assert_eq!(
-            (topology.cpus()[1].package, topology.cpus()[1].node),
-            (None, None)
-        );
-    }
-
     #[test]
     fn this_machine_has_a_cpu_to_run_on() {
         let topology = Topology::detect();
         assert!(!topology.cpus().is_empty());
-        assert!(
-            topology
-                .cpus()
-                .iter()
-                .all(|cpu| cpu.siblings.contains(&cpu.id))
+        assert_eq!(
+            topology.ids(),
+            affinity::allowed().expect("affinity can be read")
         );
-        assert_eq!(topology.spread().len(), topology.cpus().len());
+        let of_cores = topology.cores().into_iter().flat_map(|core| core.cpus);
+        assert_eq!(of_cores.count(), topology.cpus().len());
+    }
+
+    #[test]
+    fn groups_hold_only_what_may_be_used() {
+        let topology = machines::container();
+        let group = |id, cpus: &[usize]| Group {
+            id,
+            cpus: cpus.to_vec(),
+        };
+        assert_eq!(
+            topology.nodes(),
+            [group(0, &[4, 5, 6, 7]), group(1, &[24, 25, 26, 27])]
+        );
+        assert_eq!(topology.cores().len(), 8);
+        // CPU 24's core is named after CPU 8, which is not ours.
+        assert_eq!(topology.cores()[4], group(8, &[24]));
+        assert_eq!(topology.node_of(24), Some(1));
+        assert_eq!(topology.node_of(8), None);
     }
 }

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
-use crate::config::Deflate;
+use crate::config::{Deflate, Placement};
 
 /// WebSocket chat and broadcast server.
 ///
@@ -45,14 +45,8 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "ADDR:PORT")]
     pub(crate) tls_listen: Vec<String>,
 
-    /// Shards, each a thread with its own ring; 0 is one per CPU. [default: 0]
-    #[arg(long, value_name = "N")]
-    pub(crate) shards: Option<usize>,
-
-    /// TOML file; flags override it. See server/hioload-server.toml for every
-    /// setting with its default.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) seats: Seats,
 
     /// Log filter: error, warn, info, debug, trace, or per target such as
     /// hioload=debug. Logs go to standard error. [default: info]
@@ -92,11 +86,49 @@ pub(crate) struct Cli {
     pub(crate) drain_timeout: Option<Duration>,
 }
 
+/// What decides where shards run and what they need: the same for the server
+/// and the probe.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Seats {
+    /// Shards, each a thread with its own ring, at most 64. [default: one per
+    /// CPU in --cpus, or else one per physical core]
+    #[arg(long, value_name = "N")]
+    pub(crate) shards: Option<usize>,
+
+    /// CPUs to pin shards to, one each, such as 0-3,8. [default: chosen by
+    /// --placement]
+    #[arg(long, value_name = "LIST")]
+    pub(crate) cpus: Option<String>,
+
+    /// Order in which shards take CPUs. [default: spread]
+    #[arg(long, value_name = "ORDER")]
+    pub(crate) placement: Option<Placement>,
+
+    /// Open connections; more are answered 503. The start fails when the limit
+    /// of open files does not suffice. [default: up to 1000000, as far as that
+    /// limit reaches]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_connections: Option<usize>,
+
+    /// TOML file; flags override it. See server/hioload-server.toml for every
+    /// setting with its default.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print what this kernel and process offer: io_uring features, limits,
-    /// CPUs. Exits with 2 when the server could not run here.
-    Probe,
+    /// Print what this machine offers and what holds it back: io_uring
+    /// features, limits, CPUs, where the shards would run. Exits with 2 when
+    /// the server could not run here.
+    Probe {
+        /// For programs; docs/probe.md has the fields.
+        #[arg(long)]
+        json: bool,
+
+        #[command(flatten)]
+        seats: Seats,
+    },
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use hioload::{Backpressure, CloseCode, Config, DeflateConfig, DeflateMode};
+use hioload::placement::CpuList;
+use hioload::topology::ListError;
+use hioload::{Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, placement};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Seats};
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -51,6 +53,20 @@ pub(crate) enum SettingsError {
          or [tls] certificates in the configuration"
     )]
     TlsWithoutCertificate { addr: String },
+    #[error(
+        "--shards 0 would serve nobody; give 1 to 64, or leave --shards out for one per physical \
+         core"
+    )]
+    NoShards,
+    #[error(
+        "--max-connections 0 would serve nobody; give a number, or leave it out for as many as \
+         the limit of open files allows"
+    )]
+    NoConnections,
+    #[error("the CPUs {list:?} are wrong: {source}")]
+    Cpus { list: String, source: ListError },
+    #[error("--cpus lists no CPU; write a list such as 0-3,8, or leave --cpus out")]
+    NoCpus,
     #[error("the log filter {filter:?} is wrong: {cause}")]
     Log { filter: String, cause: String },
 }
@@ -62,6 +78,8 @@ pub(crate) enum SettingsError {
 struct File {
     listen: Vec<String>,
     shards: Option<usize>,
+    placement: Option<Placement>,
+    cpus: Option<String>,
     pin: Option<bool>,
     log: Option<String>,
     tls: TlsTable,
@@ -134,6 +152,25 @@ struct DeflateTable {
     max_ratio: Option<u32>,
 }
 
+/// Which CPUs shards take.
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Placement {
+    /// Over NUMA nodes, then L3 caches, then cores.
+    Spread,
+    /// Fill an L3 cache, then a NUMA node, before the next.
+    Pack,
+}
+
+impl From<Placement> for placement::Placement {
+    fn from(order: Placement) -> Self {
+        match order {
+            Placement::Spread => Self::Spread,
+            Placement::Pack => Self::Pack,
+        }
+    }
+}
+
 /// permessage-deflate: not at all, or who compresses.
 #[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -171,13 +208,7 @@ impl TryFrom<String> for Span {
 
 impl Settings {
     pub(crate) fn load(cli: &Cli) -> Result<Self, SettingsError> {
-        let file = cli
-            .config
-            .as_deref()
-            .map(read)
-            .transpose()?
-            .unwrap_or_default();
-        Self::merge(cli, &file)
+        Self::merge(cli, &file(&cli.seats)?)
     }
 
     fn merge(cli: &Cli, file: &File) -> Result<Self, SettingsError> {
@@ -200,7 +231,7 @@ impl Settings {
             echo: cli.dev || file.routes.echo.unwrap_or(relay),
             broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
-            config: config(cli, file),
+            config: config(cli, file)?,
             listen,
             tls_listen,
             certificates,
@@ -281,8 +312,53 @@ fn line_at(text: &str, at: usize) -> (usize, &str) {
     (text.lines().count().max(1), "")
 }
 
-fn config(cli: &Cli, file: &File) -> Config {
+/// The configuration a probe is about.
+pub(crate) fn probed(seats: &Seats) -> Result<Config, SettingsError> {
+    seated(seats, &file(seats)?)
+}
+
+fn file(seats: &Seats) -> Result<File, SettingsError> {
+    let file = seats.config.as_deref().map(read).transpose()?;
+    Ok(file.unwrap_or_default())
+}
+
+/// The defaults with what decides where shards run and what they need.
+fn seated(seats: &Seats, file: &File) -> Result<Config, SettingsError> {
     let default = Config::default();
+    if seats.shards == Some(0) {
+        return Err(SettingsError::NoShards);
+    }
+    if seats.max_connections == Some(0) {
+        return Err(SettingsError::NoConnections);
+    }
+    let cpus = seats.cpus.as_ref().or(file.cpus.as_ref());
+    let parse = |list: &String| {
+        list.parse::<CpuList>()
+            .map_err(|source| SettingsError::Cpus {
+                list: list.clone(),
+                source,
+            })
+    };
+    let cpus = cpus.map(parse).transpose()?.unwrap_or_default();
+    if seats.cpus.is_some() && cpus.is_empty() {
+        return Err(SettingsError::NoCpus);
+    }
+    let placement = seats.placement.or(file.placement).map(Into::into);
+    Ok(Config {
+        shards: seats.shards.or(file.shards).unwrap_or(default.shards),
+        placement: placement.unwrap_or(default.placement),
+        cpus,
+        pin: file.pin.unwrap_or(default.pin),
+        max_connections: seats
+            .max_connections
+            .or(file.limits.max_connections)
+            .unwrap_or(default.max_connections),
+        ..default
+    })
+}
+
+fn config(cli: &Cli, file: &File) -> Result<Config, SettingsError> {
+    let default = seated(&cli.seats, file)?;
     let span = |value: &Option<Span>, default| value.map_or(default, |Span(span)| span);
     // Zero is how "never" is written where it may be.
     let optional = |flag: Option<Duration>, value: &Option<Span>, default: Option<Duration>| {
@@ -293,13 +369,7 @@ fn config(cli: &Cli, file: &File) -> Config {
         .backpressure
         .close_code
         .map_or(CloseCode::TRY_AGAIN, CloseCode);
-    Config {
-        shards: cli.shards.or(file.shards).unwrap_or(default.shards),
-        pin: file.pin.unwrap_or(default.pin),
-        max_connections: file
-            .limits
-            .max_connections
-            .unwrap_or(default.max_connections),
+    Ok(Config {
         max_message: cli
             .max_message
             .or(file.limits.max_message)
@@ -329,7 +399,8 @@ fn config(cli: &Cli, file: &File) -> Config {
         drain_timeout: cli
             .drain_timeout
             .unwrap_or_else(|| span(&file.timeouts.drain, default.drain_timeout)),
-    }
+        ..default
+    })
 }
 
 fn deflate(cli: &Cli, table: &DeflateTable) -> Option<DeflateConfig> {
@@ -450,6 +521,43 @@ mod tests {
         assert_eq!(flags.config.shards, 1);
         assert_eq!(flags.config.idle_timeout, Some(Duration::from_secs(9)));
         assert_eq!(flags.config.max_message, Config::default().max_message);
+    }
+
+    #[test]
+    fn cpus_and_placement_come_from_flags_or_the_file() {
+        let file = "cpus = '0-3,8'\nplacement = 'pack'\n[limits]\nmax_connections = 50";
+        let from_file = settings(&[], file).config;
+        assert_eq!(from_file.cpus.as_slice(), [0, 1, 2, 3, 8]);
+        assert_eq!(from_file.placement, placement::Placement::Pack);
+        assert_eq!(from_file.max_connections, 50);
+        let args = [
+            "--cpus",
+            "5",
+            "--placement",
+            "spread",
+            "--max-connections",
+            "60",
+        ];
+        let flags = settings(&args, file).config;
+        assert_eq!(flags.cpus.as_slice(), [5]);
+        assert_eq!(flags.placement, placement::Placement::Spread);
+        assert_eq!(flags.max_connections, 60);
+        let probe = [
+            "hioload-server",
+            "probe",
+            "--cpus",
+            "5",
+            "--max-connections",
+            "60",
+        ];
+        let Some(crate::cli::Command::Probe { seats, json }) = Cli::parse_from(probe).command
+        else {
+            panic!("no probe");
+        };
+        let config = seated(&seats, &toml::from_str(file).unwrap()).unwrap();
+        assert_eq!((config.cpus, config.max_connections), (flags.cpus, 60));
+        assert_eq!(config.placement, placement::Placement::Pack);
+        assert!(!json);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod broadcast;
 mod cli;
 mod config;
+mod probe;
 mod site;
 
 use std::io::IsTerminal;
@@ -14,14 +15,14 @@ use clap::Parser;
 use hioload::Server;
 use hioload::tls::TlsConfig;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, Seats};
 use config::{Settings, SettingsError};
 use site::{Routes, Site};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Some(Command::Probe) => probe(),
+        Some(Command::Probe { json, ref seats }) => probe(seats, json),
         None => serve(&cli),
     };
     outcome.unwrap_or_else(|error| {
@@ -67,10 +68,16 @@ fn serve(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
 }
 
 /// Prints what the kernel offers; fails like `serve` would.
-fn probe() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let report = hioload::probe::report();
-    announce(report.to_string().trim_end());
-    Ok(if report.uring.is_ok() {
+fn probe(seats: &Seats, json: bool) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let config = config::probed(seats)?;
+    config.check()?;
+    let report = config.probe()?;
+    announce(&if json {
+        probe::json(&report)
+    } else {
+        report.to_string()
+    });
+    Ok(if report.backend().is_some() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(2)

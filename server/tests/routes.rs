@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use support::client::{Client, Seen};
 use support::http::{exchange, get, upgrade};
 use support::wait::until_equal;
-use support::{Ended, Process, Serving, server};
+use support::{Process, Serving, expect_refusal, run, server};
 
 /// A file that is gone after the test.
 struct File(PathBuf);
@@ -261,32 +261,6 @@ fn the_file_counts_where_no_flag_does() {
         "the flag says one shard"
     );
     drop(process);
-}
-
-fn run(args: &[&str]) -> Ended {
-    Process::spawn(server(args)).wait()
-}
-
-/// Exit code 2 and, beside the log, one line that names what is wrong.
-fn expect_refusal(args: &[&str], named: &[&str]) {
-    let ended = run(args);
-    assert_eq!(ended.status.code(), Some(2), "{args:?}: {ended:?}");
-    let is_log = |line: &&str| {
-        [" INFO ", " WARN "]
-            .iter()
-            .any(|level| line.contains(level))
-    };
-    let lines: Vec<_> = ended.stderr.lines().filter(|line| !is_log(line)).collect();
-    assert_eq!(lines.len(), 1, "{args:?}: {}", ended.stderr);
-    assert!(lines[0].starts_with("hioload-server: "), "{}", lines[0]);
-    for word in named {
-        assert!(
-            lines[0].contains(word),
-            "{args:?}: no {word:?} in {}",
-            lines[0]
-        );
-    }
-    assert!(ended.stdout.is_empty(), "{:?}", ended.stdout);
 }
 
 #[test]

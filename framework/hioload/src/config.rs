@@ -8,6 +8,9 @@ use hioload_protocol::{DeflateConfig, KeepaliveConfig, Limits};
 
 use hioload_platform::Nanos;
 use hioload_platform::clock::nanos;
+use hioload_platform::placement::{self, CpuList, Placement, PlacementError, Plan};
+use hioload_platform::probe;
+use hioload_platform::topology::Topology;
 
 use crate::error::ConfigError;
 
@@ -30,12 +33,19 @@ pub enum Backpressure {
 /// public service can start with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Shards, each a thread; 0: one per CPU this process may use.
+    /// Shards, each a thread, at most 64; 0: one per CPU in `cpus`, or else
+    /// one per physical core this process may use.
     pub shards: usize,
+    /// Which CPUs shards are pinned to, when `cpus` lists none.
+    pub placement: Placement,
+    /// The CPU of each shard, in their order; empty: chosen by `placement`.
+    pub cpus: CpuList,
     /// Whether each shard is pinned to a CPU of its own. Ignored when there
     /// are more shards than CPUs.
     pub pin: bool,
-    /// Open connections, all shards together; more are answered 503.
+    /// Open connections, all shards together; more are answered 503. A number
+    /// is a promise: the start fails when the process may not open that many
+    /// descriptors. 0: up to 1,000,000, as far as the descriptors reach.
     pub max_connections: usize,
     /// Bytes of one message, all fragments together; more is closed with 1009.
     pub max_message: usize,
@@ -77,8 +87,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             shards: 0,
+            placement: Placement::default(),
+            cpus: CpuList::default(),
             pin: true,
-            max_connections: 1_000_000,
+            max_connections: 0,
             max_message: 1 << 20,
             max_head: 8 << 10,
             max_headers: 64,
@@ -98,6 +110,13 @@ impl Default for Config {
 
 /// The most shards: their set of interested shards is one 64-bit word.
 pub(crate) const MAX_SHARDS: usize = 64;
+
+/// The connections served when nobody says how many.
+const MOST_CONNECTIONS: usize = 1_000_000;
+
+/// Descriptors a server needs beside its connections: listeners, rings,
+/// eventfds, and what the process had open.
+pub(crate) const SPARE_DESCRIPTORS: u64 = 256;
 
 impl Config {
     /// Checks every field.
@@ -130,7 +149,6 @@ impl Config {
                 most: MAX_SHARDS,
             });
         }
-        at_least("max_connections", self.max_connections, 1)?;
         at_least("max_message", self.max_message, 125)?;
         at_least("max_head", self.max_head, 256)?;
         at_least("max_headers", self.max_headers, 8)?;
@@ -168,6 +186,50 @@ impl Config {
             });
         }
         Ok(())
+    }
+
+    /// Which CPU each shard would run on.
+    ///
+    /// # Errors
+    /// CPUs that cannot be used, or do not fit the number of shards.
+    pub fn plan(&self, topology: &Topology) -> Result<Plan, PlacementError> {
+        placement::plan(
+            topology,
+            &placement::Request {
+                shards: self.shards,
+                placement: self.placement,
+                cpus: &self.cpus,
+                pin: self.pin,
+                most: MAX_SHARDS,
+            },
+        )
+    }
+
+    /// What this machine offers to a server with this configuration.
+    ///
+    /// # Errors
+    /// As [`plan`](Self::plan).
+    pub fn probe(&self) -> Result<probe::Report, PlacementError> {
+        let topology = Topology::detect();
+        let wanted = probe::Wanted {
+            plan: self.plan(&topology)?,
+            connections: self.connections() as u64,
+            descriptors: self.descriptors(),
+        };
+        Ok(probe::report(topology, wanted))
+    }
+
+    /// Descriptors the connections need, and the server beside them.
+    pub(crate) fn descriptors(&self) -> u64 {
+        (self.connections() as u64).saturating_add(SPARE_DESCRIPTORS)
+    }
+
+    /// The connections served at most.
+    pub(crate) fn connections(&self) -> usize {
+        match self.max_connections {
+            0 => MOST_CONNECTIONS,
+            promised => promised,
+        }
     }
 }
 
@@ -211,7 +273,7 @@ impl From<&Config> for Rules {
             backpressure_limit: config.backpressure_limit,
             send_memory: config.send_memory,
             backpressure: config.backpressure,
-            max_connections: config.max_connections,
+            max_connections: config.connections(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use hioload_platform::placement::PlacementError;
 use hioload_platform::{BindError, DriverError};
 use thiserror::Error;
 
@@ -12,6 +13,24 @@ pub enum Error {
     /// The configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Shards can not run where they should.
+    #[error(transparent)]
+    Placement(#[from] PlacementError),
+    /// The connections asked for need more descriptors than this process may
+    /// open.
+    #[error(
+        "max_connections = {connections} needs {needed} open files, and the hard limit is {now}; \
+         raise it (ulimit -Hn {needed} as root, LimitNOFILE={needed} of systemd, \
+         --ulimit nofile={needed} of docker) or ask for fewer connections"
+    )]
+    Descriptors {
+        /// The connections asked for.
+        connections: usize,
+        /// The descriptors they need.
+        needed: u64,
+        /// The descriptors allowed at most.
+        now: u64,
+    },
     /// An address does not parse or resolve.
     #[error("cannot use the address {addr:?}: {source}")]
     Address {

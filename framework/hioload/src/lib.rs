@@ -47,7 +47,7 @@ pub use app::{
 };
 pub use config::{Backpressure, Config};
 pub use error::{ConfigError, Error, Result};
-pub use hioload_platform::{Frame, Nanos, probe};
+pub use hioload_platform::{Frame, Nanos, placement, probe, topology};
 pub use hioload_protocol::frame::encode_message;
 pub use hioload_protocol::{CloseCode, DeflateConfig, DeflateMode, Kind};
 pub use http::{Refusal, Request, Response};

@@ -11,11 +11,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hioload_platform::limits::{self, LimitError};
+use hioload_platform::placement::{CpuList, Placement, Plan};
 use hioload_platform::topology::Topology;
 use hioload_platform::{ListenOptions, Listener};
 
 use crate::app::App;
-use crate::config::{Backpressure, Config, MAX_SHARDS};
+use crate::config::{Backpressure, Config, SPARE_DESCRIPTORS};
 use crate::error::{ConfigError, Error, Result};
 use crate::metrics::Metrics;
 use crate::tls::TlsConfig;
@@ -75,6 +76,20 @@ impl Server {
         self
     }
 
+    /// Sets [`Config::placement`].
+    #[must_use]
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.config.placement = placement;
+        self
+    }
+
+    /// Sets [`Config::cpus`]: the CPU of each shard, in their order.
+    #[must_use]
+    pub fn cpus(mut self, cpus: impl Into<CpuList>) -> Self {
+        self.config.cpus = cpus.into();
+        self
+    }
+
     /// Sets [`Config::max_message`], in bytes.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
@@ -116,18 +131,15 @@ impl Server {
         F: Fn(&Shard) -> A + Send + Sync + 'static,
     {
         self.config.check()?;
-        let cpus = Topology::detect().spread();
-        let shards = if self.config.shards == 0 {
-            cpus.len().clamp(1, MAX_SHARDS)
-        } else {
-            self.config.shards
-        };
-        let descriptors = raise_descriptor_limit(self.config.max_connections);
-        let bound = self.open_listeners(shards)?;
-        let handle = Handle::new(shards);
-        let threads = launch::start(&handle, bound.listeners, &cpus, &self.config, app)?;
+        let topology = Topology::detect();
+        let plan = self.config.plan(&topology)?;
+        let descriptors = raise_descriptor_limit(&self.config)?;
+        let bound = self.open_listeners(plan.shards())?;
+        let handle = Handle::new(plan.shards());
+        let threads = launch::start(&handle, bound.listeners, &plan.cpus(), &self.config, app)?;
         // Only now: a start that fails says just why.
         report_descriptor_limit(descriptors);
+        report_placement(&topology, &plan);
         Ok(Running {
             tls: bound.tls,
             addrs: bound.addrs,
@@ -241,28 +253,47 @@ struct Bound {
 /// One shard's listeners; with TLS or without.
 type Listeners = Vec<(Listener, Option<TlsConfig>)>;
 
-/// Descriptors a server needs beside its connections: listeners, rings,
-/// eventfds, and what the process had open.
-const SPARE_DESCRIPTORS: u64 = 256;
-
 /// The usual soft limit of 1024 descriptors is for programs that use
-/// `select`; this one needs one per connection.
-fn raise_descriptor_limit(connections: usize) -> std::result::Result<u64, LimitError> {
-    let needed = u64::try_from(connections)
-        .unwrap_or(u64::MAX)
-        .saturating_add(SPARE_DESCRIPTORS);
-    limits::raise_nofile(needed)
+/// `select`; this one needs one per connection. Too low a hard limit is an
+/// error only when a number of connections was promised.
+fn raise_descriptor_limit(config: &Config) -> Result<std::result::Result<u64, LimitError>> {
+    match limits::raise_nofile(config.descriptors()) {
+        Err(LimitError::TooLow { needed, now }) if config.max_connections > 0 => {
+            Err(Error::Descriptors {
+                connections: config.max_connections,
+                needed,
+                now,
+            })
+        }
+        outcome => Ok(outcome),
+    }
 }
 
 fn report_descriptor_limit(descriptors: std::result::Result<u64, LimitError>) {
     match descriptors {
         Ok(_) => {}
         Err(LimitError::TooLow { now, .. }) => tracing::info!(
-            "{now} open files are allowed, which is fewer than max_connections asks for; \
+            "the limit of open files is as high as the hard limit lets it, {now}: about {} connections; \
              beyond them connections wait to be accepted (raise the hard limit: ulimit -Hn, \
-             LimitNOFILE= of systemd, --ulimit nofile of docker)"
+             LimitNOFILE= of systemd, --ulimit nofile of docker)",
+            now.saturating_sub(SPARE_DESCRIPTORS)
         ),
         Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
+    }
+}
+
+fn report_placement(topology: &Topology, plan: &Plan) {
+    let shards = plan.shards();
+    let cpus = plan.cpus();
+    tracing::info!(shards, ?cpus, "shards are placed");
+    if let Some(quota) = topology.quota()
+        && quota.whole_cpus() < shards
+    {
+        tracing::warn!(
+            "the control group allows the time of {quota} CPUs to {shards} shards, which stall \
+             together when it is used up; start {} or raise cpu.max",
+            quota.whole_cpus()
+        );
     }
 }
 

@@ -119,6 +119,34 @@ impl Drop for Process {
     }
 }
 
+/// Runs the server to its end.
+pub(crate) fn run(args: &[&str]) -> Ended {
+    Process::spawn(server(args)).wait()
+}
+
+/// Exit code 2 and, beside the log, one line that names what is wrong.
+pub(crate) fn expect_refusal(args: &[&str], named: &[&str]) {
+    run(args).expect_refusal(named);
+}
+
+impl Ended {
+    pub(crate) fn expect_refusal(&self, named: &[&str]) {
+        assert_eq!(self.status.code(), Some(2), "{self:?}");
+        let is_log = |line: &&str| {
+            [" INFO ", " WARN "]
+                .iter()
+                .any(|level| line.contains(level))
+        };
+        let lines: Vec<_> = self.stderr.lines().filter(|line| !is_log(line)).collect();
+        assert_eq!(lines.len(), 1, "{}", self.stderr);
+        assert!(lines[0].starts_with("hioload-server: "), "{}", lines[0]);
+        for word in named {
+            assert!(lines[0].contains(word), "no {word:?} in {}", lines[0]);
+        }
+        assert!(self.stdout.is_empty(), "{:?}", self.stdout);
+    }
+}
+
 /// A server that listens.
 pub(crate) struct Serving {
     pub(crate) process: Process,

@@ -170,7 +170,7 @@ impl Drop for StopOthers {
 const SPARE_SOCKETS: usize = 1024;
 
 fn driver_config(config: &Config) -> SelectedConfig {
-    let sockets = config.max_connections.saturating_add(SPARE_SOCKETS);
+    let sockets = config.connections().saturating_add(SPARE_SOCKETS);
     SelectedConfig {
         max_sockets: u32::try_from(sockets).unwrap_or(u32::MAX),
         ..SelectedConfig::default()

@@ -18,7 +18,7 @@ use super::recv;
 use super::ring::{Block, CHUNK, Ring};
 use super::tag::{Kind, Tag};
 use crate::error::DriverError;
-use crate::probe::Feature;
+use crate::probe::{Cause, CauseKind, Feature};
 
 /// What drivers decide by.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub(super) fn features() -> Result<Features, DriverError> {
 }
 
 /// The features for a report, or what forbids io_uring.
-pub(crate) fn survey() -> Result<Vec<Feature>, String> {
+pub(crate) fn survey() -> Result<Vec<Feature>, Cause> {
     match Survey::take() {
         Ok(survey) => Ok(survey.list()),
         Err(error) => Err(cause(&error)),
@@ -56,7 +56,7 @@ pub(crate) fn survey() -> Result<Vec<Feature>, String> {
 pub(super) fn refusal(error: &io::Error) -> DriverError {
     DriverError::Unavailable {
         backend: super::NAME,
-        cause: cause(error),
+        cause: cause(error).line,
     }
 }
 
@@ -291,7 +291,7 @@ fn collect(
 }
 
 /// Says in one line what made the kernel refuse a ring, and what to do.
-fn cause(error: &io::Error) -> String {
+fn cause(error: &io::Error) -> Cause {
     let surroundings = Surroundings {
         release: release(),
         seccomp: seccomp(&read("/proc/self/status")),
@@ -303,7 +303,10 @@ fn cause(error: &io::Error) -> String {
             .ok()
             .map(|(soft, _)| soft),
     };
-    surroundings.explain(error)
+    Cause {
+        kind: surroundings.kind(error),
+        line: surroundings.explain(error),
+    }
 }
 
 /// What may forbid io_uring.
@@ -316,6 +319,20 @@ struct Surroundings {
 }
 
 impl Surroundings {
+    fn kind(&self, error: &io::Error) -> CauseKind {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) if matches!(self.disabled, Some(1 | 2)) => {
+                CauseKind::Sysctl
+            }
+            Some(libc::EPERM | libc::EACCES | libc::ENOSYS) if self.seccomp => CauseKind::Seccomp,
+            Some(libc::EPERM | libc::EACCES) => CauseKind::SecurityModule,
+            Some(libc::ENOSYS | libc::EINVAL) => CauseKind::Kernel,
+            Some(libc::ENOMEM) => CauseKind::Memory,
+            Some(libc::EMFILE | libc::ENFILE) => CauseKind::Descriptors,
+            _ => CauseKind::Other,
+        }
+    }
+
     fn explain(&self, error: &io::Error) -> String {
         let release = &self.release;
         match error.raw_os_error() {
@@ -380,32 +397,70 @@ fn seccomp(status: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn explain(code: i32, seccomp: bool, disabled: Option<u32>) -> String {
+    fn explain(code: i32, seccomp: bool, disabled: Option<u32>) -> (CauseKind, String) {
         let surroundings = Surroundings {
             release: "5.15.0".into(),
             seccomp,
             disabled,
             memlock: Some(8192),
         };
-        surroundings.explain(&io::Error::from_raw_os_error(code))
+        let error = io::Error::from_raw_os_error(code);
+        (surroundings.kind(&error), surroundings.explain(&error))
     }
 
     #[test]
     fn every_cause_is_told_from_the_others() {
         let expected = [
-            (libc::EPERM, true, Some(0), "by seccomp"),
-            (libc::ENOSYS, true, None, "by seccomp"),
-            (libc::EPERM, true, Some(2), "io_uring_disabled = 2"),
-            (libc::EPERM, false, Some(1), "io_uring_group"),
-            (libc::EPERM, false, Some(0), "security module"),
-            (libc::ENOSYS, false, None, "has no io_uring"),
-            (libc::EINVAL, false, None, "DEFER_TASKRUN"),
-            (libc::ENOMEM, false, None, "8192 bytes"),
-            (libc::EMFILE, false, None, "open files"),
-            (libc::EIO, false, None, "refused a ring"),
+            (libc::EPERM, true, Some(0), "by seccomp", CauseKind::Seccomp),
+            (libc::ENOSYS, true, None, "by seccomp", CauseKind::Seccomp),
+            (
+                libc::EPERM,
+                true,
+                Some(2),
+                "io_uring_disabled = 2",
+                CauseKind::Sysctl,
+            ),
+            (
+                libc::EPERM,
+                false,
+                Some(1),
+                "io_uring_group",
+                CauseKind::Sysctl,
+            ),
+            (
+                libc::EPERM,
+                false,
+                Some(0),
+                "security module",
+                CauseKind::SecurityModule,
+            ),
+            (
+                libc::ENOSYS,
+                false,
+                None,
+                "has no io_uring",
+                CauseKind::Kernel,
+            ),
+            (
+                libc::EINVAL,
+                false,
+                None,
+                "DEFER_TASKRUN",
+                CauseKind::Kernel,
+            ),
+            (libc::ENOMEM, false, None, "8192 bytes", CauseKind::Memory),
+            (
+                libc::EMFILE,
+                false,
+                None,
+                "open files",
+                CauseKind::Descriptors,
+            ),
+            (libc::EIO, false, None, "refused a ring", CauseKind::Other),
         ];
-        for (code, seccomp, disabled, words) in expected {
-            let cause = explain(code, seccomp, disabled);
+        for (code, seccomp, disabled, words, kind) in expected {
+            let (found, cause) = explain(code, seccomp, disabled);
+            assert_eq!(found, kind, "{code}: {cause}");
             assert!(cause.contains(words), "{code}: {cause}");
             assert!(!cause.contains('\n'), "one line: {cause}");
         }
