@@ -1,6 +1,7 @@
 //! Connections dialled from this shard, until they are open.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hioload_platform::Token;
 use hioload_protocol::handshake::{self, ExpectedAccept, Parsed, Response};
@@ -48,7 +49,7 @@ impl<A: App> ShardCore<A> {
             .cx
             .rules
             .max_connections
-            .saturating_sub(self.sockets.load(std::sync::atomic::Ordering::Relaxed));
+            .saturating_sub(self.sockets.load(Ordering::Relaxed));
         let stopping = self.stopping.is_stopping();
         let admit = |dialling: Dialling| {
             if stopping {
@@ -88,8 +89,7 @@ impl<A: App> ShardCore<A> {
         });
         self.cx.metrics().dialled.add(1);
         self.cx.metrics().sockets.add(1);
-        self.sockets
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.sockets.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The driver has connected, or could not.
@@ -165,7 +165,7 @@ impl<A: App> ShardCore<A> {
             Ok(Parsed::Partial) => bytes.len(),
             Ok(Parsed::Complete { head_len, value }) => {
                 let key = stage.dialling.key;
-                self.dial_accepted(token, key, value);
+                self.dial_accepted(token, key, &value);
                 head_len.saturating_sub(before)
             }
             Err(error) => {
@@ -176,7 +176,7 @@ impl<A: App> ShardCore<A> {
         }
     }
 
-    fn dial_accepted(&mut self, token: Token, key: u64, response: Response) {
+    fn dial_accepted(&mut self, token: Token, key: u64, response: &Response) {
         let mut state = A::State::default();
         let accepted = Accepted {
             key,

@@ -225,7 +225,9 @@ mod tests {
     }
 
     fn number(entry: &InboxEntry) -> usize {
-        let InboxEntry::Publish { encoded, .. } = entry;
+        let InboxEntry::Publish { encoded, .. } = entry else {
+            panic!("{entry:?} is no publish");
+        };
         usize::from_le_bytes(encoded.message().payload().try_into().unwrap())
     }
 
