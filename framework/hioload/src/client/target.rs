@@ -79,10 +79,13 @@ impl Target {
         if name.is_empty() {
             return Err(malformed("it has no host".to_owned()));
         }
-        let port = match (uri.port(), uri.port_u16()) {
-            (None, _) => usual,
-            (Some(_), Some(port)) if port != 0 => port,
-            (Some(text), _) => return Err(malformed(format!("port {text} does not exist"))),
+        // `Uri::port` is silent about a port out of range.
+        let port = match authority.strip_prefix(name).unwrap_or_default() {
+            "" | ":" => usual,
+            text => match text.trim_start_matches(':').parse() {
+                Ok(port) if port != 0 => port,
+                _ => return Err(malformed(format!("port {} does not exist", &text[1..]))),
+            },
         };
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         let unresolved = |source| TargetError::Unresolved {
@@ -181,7 +184,7 @@ mod tests {
         for (url, reason) in [
             ("http://localhost/", "ws://"),
             ("localhost:80", "ws://"),
-            ("ws://", "uri"),
+            ("ws://", "no websocket url"),
             ("ws://user@localhost/", "user name"),
             ("ws://127.0.0.1:0/", "port 0"),
             ("ws://127.0.0.1:70000/", "port 70000"),
