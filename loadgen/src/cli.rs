@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::thread;
 
 use clap::{Args, Parser, Subcommand};
+use hioload::DeflateConfig;
+use hioload::client::{ClientTls, Target};
 
 use hioload_platform::Nanos;
 use hioload_protocol::Kind;
+use hioload_protocol::handshake::ClientRequest;
 
 use crate::exit::Exit;
 use crate::payload::stamp_len;
 use crate::settings::{Load, MAX_OUTSTANDING, Pace, Settings};
 use crate::size::Sizes;
 use crate::source::Sources;
-use crate::target::Target;
 
 const SECOND: Nanos = 1_000_000_000;
 
@@ -110,6 +112,24 @@ struct Broadcast {
 
 #[derive(Debug, Args)]
 struct Run {
+    /// Trust the certificates of this PEM file, and no others, when the URL is
+    /// wss://. Without it the system's are trusted.
+    #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
+    ca: Option<PathBuf>,
+    /// Trust any certificate: for servers on your own machines.
+    #[arg(long)]
+    insecure: bool,
+    /// Offer permessage-deflate (RFC 7692). The result says how many
+    /// connections use it. Payloads are random, so they hardly shrink.
+    #[arg(long)]
+    deflate: bool,
+    /// Offer a subprotocol; may be given several times, preferred first.
+    #[arg(long, value_name = "NAME")]
+    protocol: Vec<String>,
+    /// Add a header to each handshake, such as 'Authorization: Bearer ...';
+    /// may be given several times.
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(String, String)>,
     /// Send text messages (ASCII) instead of binary ones.
     #[arg(long)]
     text: bool,
@@ -157,6 +177,24 @@ struct Run {
     /// No live progress on standard error.
     #[arg(long, short)]
     quiet: bool,
+}
+
+/// A header as it is written in HTTP.
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or_else(|| format!("'{text}' is no header; write 'Name: value'"))?;
+    let (name, value) = (name.trim(), value.trim());
+    let request = ClientRequest {
+        host: "h",
+        target: "/",
+        protocols: &[],
+        headers: &[(name, value)],
+        origin: None,
+        deflate: None,
+    };
+    request.validate().map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// CPU numbers, in the order they are used.
@@ -246,8 +284,23 @@ impl Broadcast {
 }
 
 impl Run {
+    /// Whom the server must be, if it is to prove it.
+    fn trust(&self, target: &Target) -> Result<Option<ClientTls>, String> {
+        let tls = match (target.is_secure(), &self.ca, self.insecure) {
+            (false, None, false) => return Ok(None),
+            (false, ..) => {
+                return Err(format!("{target}: --ca and --insecure are for wss:// URLs"));
+            }
+            (true, Some(path), _) => ClientTls::with_ca(path),
+            (true, None, true) => ClientTls::insecure(),
+            (true, None, false) => ClientTls::system(),
+        };
+        tls.map(Some).map_err(|error| error.to_string())
+    }
+
     fn settings(self, url: &str, sizes: Sizes, load: Load, run: u32) -> Result<Settings, String> {
-        let target = Target::resolve(url)?;
+        let target = Target::resolve(url).map_err(|error| error.to_string())?;
+        let tls = self.trust(&target)?;
         let sources = Sources::choose(target.addr(), &self.source, self.source_count)?;
         if self.duration == 0 {
             return Err("--duration must be longer than zero".into());
@@ -259,6 +312,10 @@ impl Run {
         let threads = self.threads.map_or((cpus / 2).max(1), usize::from);
         let mut settings = Settings {
             target,
+            tls,
+            deflate: self.deflate.then(DeflateConfig::default),
+            protocols: self.protocol,
+            headers: self.header,
             warmup: self.warmup,
             duration: self.duration,
             drain_timeout: self.drain_timeout,

@@ -2,9 +2,11 @@
 
 use hioload_platform::{ChunkPool, Token};
 use hioload_protocol::handshake::{
-    ClientRequest, ExpectedAccept, HandshakeLimits, Parsed, ResponseError, parse_response,
+    ClientRequest, ExpectedAccept, HandshakeLimits, Parsed, Response, ResponseError, parse_response,
 };
 use hioload_protocol::{Connection, Role};
+
+use hioload::client::TlsWire;
 
 use crate::outbox::Outbox;
 
@@ -19,6 +21,8 @@ pub(crate) struct Link {
     pub(crate) ws: Connection,
     /// What it has to send.
     pub(crate) outbox: Outbox,
+    /// What carries it, when that is not TCP as it is.
+    pub(crate) tls: Option<Box<TlsWire>>,
     /// Whether it is listed to be flushed at the end of the turn.
     pub(crate) dirty: bool,
 }
@@ -53,7 +57,7 @@ pub(crate) enum Answer {
     /// More are needed.
     Partial,
     /// The upgrade was granted; frames that came along with the answer.
-    Granted(Vec<u8>),
+    Granted(Response, Vec<u8>),
     /// It was not.
     Refused(ResponseError),
 }
@@ -66,8 +70,14 @@ impl Link {
             stage: Stage::Idle,
             ws: Connection::new(Role::Client),
             outbox: Outbox::new(pool),
+            tls: None,
             dirty: false,
         }
+    }
+
+    /// Whether something is queued.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.outbox.is_empty() || self.tls.as_ref().is_some_and(|tls| tls.pending() > 0)
     }
 
     /// Whether messages can be sent.
@@ -103,8 +113,8 @@ impl Shake {
         self.received.extend_from_slice(bytes);
         match parse_response(&self.received, &self.expected, limits) {
             Ok(Parsed::Partial) => Answer::Partial,
-            Ok(Parsed::Complete { head_len, .. }) => {
-                Answer::Granted(self.received.split_off(head_len))
+            Ok(Parsed::Complete { head_len, value }) => {
+                Answer::Granted(value, self.received.split_off(head_len))
             }
             Err(error) => Answer::Refused(error),
         }

@@ -1,5 +1,6 @@
 //! All connections of one thread.
 
+use hioload::client::{DialError, TlsPool};
 use hioload_platform::{ChunkPool, Driver, Token};
 use hioload_protocol::{CloseCode, DeflateConfig, Kind, Limits, MaskKeys, Resources};
 
@@ -17,6 +18,7 @@ pub(crate) struct Links {
     open: usize,
     attached: usize,
     pub(crate) resources: Resources,
+    pub(crate) tls: TlsPool,
 }
 
 impl Links {
@@ -35,6 +37,7 @@ impl Links {
             open: 0,
             attached: 0,
             resources: Resources::new(limits, MaskKeys::from_seed(seed), DeflateConfig::default()),
+            tls: TlsPool::default(),
         }
     }
 
@@ -85,7 +88,11 @@ impl Links {
     pub(crate) fn release(&mut self, index: usize) {
         self.leave(index, Stage::Gone);
         self.attached -= usize::from(self.list[index].token.take().is_some());
-        self.list[index].outbox.clear();
+        let link = &mut self.list[index];
+        link.outbox.clear();
+        if let Some(mut tls) = link.tls.take() {
+            tls.clear(&mut self.tls);
+        }
     }
 
     /// The handshake is done.
@@ -104,7 +111,8 @@ impl Links {
     /// Whether the connection takes a message now.
     pub(crate) fn takes(&self, index: usize) -> bool {
         let link = &self.list[index];
-        link.is_open() && !link.outbox.is_full()
+        let sealed = link.tls.as_ref().map_or(0, |tls| tls.pending());
+        link.is_open() && !link.outbox.is_full_with(sealed)
     }
 
     /// Whether the connection is open.
@@ -131,6 +139,24 @@ impl Links {
         self.touch(index);
     }
 
+    /// Opens what arrived on a connection with TLS; `None` without.
+    pub(crate) fn open_sealed(
+        &mut self,
+        index: usize,
+        bytes: &mut [u8],
+        plain: &mut Vec<u8>,
+    ) -> Option<Result<bool, DialError>> {
+        let tls = self.list[index].tls.as_mut()?;
+        Some(tls.receive(bytes, plain, &mut self.tls))
+    }
+
+    /// The kernel took so many bytes.
+    pub(crate) fn taken(&mut self, index: usize, bytes: usize) {
+        if let Some(tls) = &mut self.list[index].tls {
+            tls.sent(bytes, &mut self.tls);
+        }
+    }
+
     /// The connection may have something to send.
     pub(crate) fn touch(&mut self, index: usize) {
         let link = &mut self.list[index];
@@ -140,14 +166,29 @@ impl Links {
         }
     }
 
-    /// Hands everything queued in this turn to the driver.
-    pub(crate) fn flush<D: Driver>(&mut self, driver: &mut D) {
+    /// Hands everything queued in this turn to the driver. Returns the
+    /// connections whose TLS can not go on.
+    pub(crate) fn flush<D: Driver>(&mut self, driver: &mut D) -> Vec<(usize, DialError)> {
+        let mut broken = Vec::new();
         for index in self.dirty.drain(..) {
-            let link = &mut self.list[index as usize];
+            let index = index as usize;
+            let link = &mut self.list[index];
             link.dirty = false;
-            if let Some(token) = link.token {
+            let Some(token) = link.token else { continue };
+            let Some(tls) = &mut link.tls else {
                 link.outbox.flush(driver, token);
+                continue;
+            };
+            link.outbox.seal_into(tls, &mut self.tls);
+            if driver.send_in_flight(token) {
+                continue;
+            }
+            match tls.queue(&mut self.tls) {
+                Ok(Some(queue)) => driver.send(token, queue),
+                Ok(None) => {}
+                Err(error) => broken.push((index, error)),
             }
         }
+        broken
     }
 }

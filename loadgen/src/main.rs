@@ -31,7 +31,6 @@ mod size;
 mod source;
 mod summary;
 mod tally;
-mod target;
 mod validity;
 mod worker;
 

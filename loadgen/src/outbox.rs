@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use hioload::client::{TlsPool, TlsWire};
 use hioload_platform::{Chunk, ChunkPool, Driver, Segment, Token};
 use hioload_protocol::{Output, mask};
 
@@ -40,9 +41,18 @@ impl Outbox {
         self.bytes == 0
     }
 
-    /// Whether it takes no further message until the driver has taken some.
-    pub(crate) fn is_full(&self) -> bool {
-        self.bytes >= FULL
+    /// Whether it takes no further message until the driver has taken some,
+    /// with so many bytes further on.
+    pub(crate) fn is_full_with(&self, sealed: usize) -> bool {
+        self.bytes + sealed >= FULL
+    }
+
+    /// Moves everything to a TLS session, as plaintext.
+    pub(crate) fn seal_into(&mut self, tls: &mut TlsWire, pool: &mut TlsPool) {
+        for segment in self.queue.drain(..) {
+            tls.write(segment.bytes(), pool);
+        }
+        self.bytes = 0;
     }
 
     /// Appends bytes; `ahead` tells how many will follow in the same frame.
@@ -145,11 +155,11 @@ mod tests {
     #[test]
     fn it_is_full_at_its_bound_and_empty_after_clear() {
         let mut outbox = Outbox::new(ChunkPool::new());
-        assert!(outbox.is_empty() && !outbox.is_full());
+        assert!(outbox.is_empty() && !outbox.is_full_with(0));
         outbox.frame(b"", &vec![0; FULL - 1], None);
-        assert!(!outbox.is_full());
+        assert!(!outbox.is_full_with(0));
         outbox.frame(b"", b"x", None);
-        assert!(outbox.is_full());
+        assert!(outbox.is_full_with(0));
         outbox.clear();
         assert!(outbox.is_empty());
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use crate::summary::{Config, Distribution, Summary};
+use crate::summary::{Distribution, Summary};
 
 /// Prints a [`Summary`] as aligned lines.
 pub(crate) struct Report<'a>(pub(crate) &'a Summary);
@@ -11,7 +11,7 @@ impl Display for Report<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let summary = self.0;
         writeln!(f, "{}  {}", summary.config.load, summary.config.url)?;
-        writeln!(f, "{}", describe(&summary.config))?;
+        writeln!(f, "{}", describe(summary))?;
         if summary.failure.is_none() {
             volumes(f, summary)?;
             times(f, summary)?;
@@ -29,7 +29,8 @@ impl Display for Report<'_> {
     }
 }
 
-fn describe(config: &Config) -> String {
+fn describe(summary: &Summary) -> String {
+    let config = &summary.config;
     let size = if config.size_min == config.size_max {
         format!("{} B", count(config.size_min as u64))
     } else {
@@ -53,7 +54,14 @@ fn describe(config: &Config) -> String {
         (None, depth) => format!("closed loop, depth {}", depth.unwrap_or(1)),
     };
     let threads = several(config.threads, "thread");
-    format!("{members}, {size} {}, {pace}, {threads}", config.kind)
+    let deflate = match (config.deflate, summary.deflated_connections) {
+        (false, _) => String::new(),
+        (true, used) => format!(", {} compressed", count(used)),
+    };
+    format!(
+        "{members}{deflate}, {size} {}, {pace}, {threads}",
+        config.kind
+    )
 }
 
 fn volumes(f: &mut Formatter<'_>, summary: &Summary) -> fmt::Result {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use hioload::DeflateConfig;
+use hioload::client::{ClientTls, Target};
 use hioload_platform::Nanos;
 use hioload_protocol::Kind;
 
 use crate::size::Sizes;
 use crate::source::Sources;
-use crate::target::Target;
 
 /// Messages of one connection that may be unanswered in an open loop; beyond
 /// it the plan waits for the server. Bounds the memory of a connection, and is
@@ -19,6 +20,14 @@ pub(crate) const MAX_OUTSTANDING: usize = 4096;
 pub(crate) struct Settings {
     /// The server.
     pub(crate) target: Target,
+    /// Whom a `wss://` server must be.
+    pub(crate) tls: Option<ClientTls>,
+    /// Offers permessage-deflate.
+    pub(crate) deflate: Option<DeflateConfig>,
+    /// Subprotocols, in order of preference.
+    pub(crate) protocols: Vec<String>,
+    /// Headers of the request.
+    pub(crate) headers: Vec<(String, String)>,
     /// How long to send before measuring.
     pub(crate) warmup: Nanos,
     /// How long to measure.

@@ -84,6 +84,8 @@ pub(crate) struct Tally {
     pub(crate) held_back: u64,
     /// Planned, but still kept back when the drain ended.
     pub(crate) unsent: u64,
+    /// Connections that agreed on permessage-deflate.
+    pub(crate) deflated: u64,
     /// What went wrong.
     pub(crate) faults: Faults,
 }
@@ -130,6 +132,7 @@ impl Tally {
             late: 0,
             held_back: 0,
             unsent: 0,
+            deflated: 0,
             faults: Faults::default(),
         }
     }
@@ -174,6 +177,7 @@ impl Tally {
         self.late += other.late;
         self.held_back += other.held_back;
         self.unsent += other.unsent;
+        self.deflated += other.deflated;
         self.faults.merge(&other.faults);
     }
 

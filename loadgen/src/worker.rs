@@ -89,6 +89,8 @@ pub(crate) struct Worker<D: Driver, W> {
     meter: Meter,
     failure: Option<Failure>,
     heads: HandshakeLimits,
+    /// Opened by TLS; used within one event.
+    plain: Vec<u8>,
     /// Connections that exchanged Close frames, and when they are given up.
     ending: VecDeque<(Nanos, usize)>,
 }
@@ -129,6 +131,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             meter: Meter::default(),
             failure: None,
             heads: HandshakeLimits::default(),
+            plain: Vec::new(),
             ending: VecDeque::new(),
         }
     }
@@ -161,7 +164,9 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             if self.is_over() {
                 break;
             }
-            self.links.flush(&mut self.driver);
+            for (index, error) in self.links.flush(&mut self.driver) {
+                self.broken(index, error.to_string());
+            }
             self.driver.wait(self.deadline(), &mut events)?;
             self.now = self.driver.now();
             for event in events.drain(..) {

@@ -58,11 +58,13 @@ mod dial;
 mod error;
 mod target;
 mod tls;
+mod wire;
 
 pub use dial::{Accepted, Dial, DialsFull};
 pub use error::DialError;
 pub use target::{Target, TargetError};
 pub use tls::ClientTls;
+pub use wire::{TlsPool, TlsWire};
 
 use crate::app::App;
 use crate::config::Config;

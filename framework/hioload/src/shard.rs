@@ -25,4 +25,6 @@ pub(crate) use core::ShardCore;
 pub(crate) use dial::Dialling;
 pub(crate) use inbox::{Inbox, InboxEntry};
 pub(crate) use link::Link;
+pub(crate) use outbox::{Outbox, OutboxPool};
 pub(crate) use slab::{Entry, Slab};
+pub(crate) use tls::Session;

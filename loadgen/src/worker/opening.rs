@@ -3,8 +3,10 @@
 use std::collections::VecDeque;
 use std::io;
 
+use hioload::client::{DialError, TlsWire};
 use hioload_platform::{Connect, Driver, DriverError, Nanos, Token};
 use hioload_protocol::handshake::{ClientRequest, ResponseError};
+use hioload_protocol::{Connection, Role};
 
 use super::{Failure, Worker};
 use crate::link::{Answer, Stage};
@@ -131,14 +133,28 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             self.discard(index);
             return self.fail(self.explain(&error));
         }
+        if let Some(tls) = &self.settings.tls {
+            let name = self.settings.target.name();
+            match TlsWire::new(tls, name, &mut self.links.tls) {
+                Ok(wire) => self.links.get_mut(index).tls = Some(Box::new(wire)),
+                Err(error) => return self.fail(self.distrusted(&error)),
+            }
+        }
         let target = self.load.target(index);
+        let protocols: Vec<&str> = self.settings.protocols.iter().map(String::as_str).collect();
+        let headers: Vec<(&str, &str)> = self
+            .settings
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
         let request = ClientRequest {
             host: self.settings.target.host(),
             target: &target,
-            protocols: &[],
-            headers: &[],
+            protocols: &protocols,
+            headers: &headers,
             origin: None,
-            deflate: None,
+            deflate: self.settings.deflate.as_ref(),
         };
         let nonce = self.opening.nonce();
         self.links.get_mut(index).request(&request, nonce);
@@ -153,7 +169,11 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         };
         match shake.receive(bytes, &self.heads) {
             Answer::Partial => None,
-            Answer::Granted(rest) => {
+            Answer::Granted(response, rest) => {
+                if let Some(agreed) = response.deflate {
+                    self.links.get_mut(index).ws = Connection::with_deflate(Role::Client, agreed);
+                    self.load.tally_mut().deflated += 1;
+                }
                 self.links.opened(index);
                 self.opening.under_way -= 1;
                 Some(rest)
@@ -213,6 +233,14 @@ impl<D: Driver, W: Workload> Worker<D, W> {
              raise --timeout or lower --connect-concurrency",
             self.settings.target,
             self.control.sum(|live| &live.open),
+        )
+    }
+
+    /// Whose fault it is that TLS did not come about.
+    pub(super) fn distrusted(&self, error: &DialError) -> String {
+        format!(
+            "{}: {error} (name its certificate with --ca, or trust any with --insecure)",
+            self.settings.target
         )
     }
 

@@ -14,6 +14,28 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         let Some(index) = self.links.find(token) else {
             return;
         };
+        let mut plain = std::mem::take(&mut self.plain);
+        let Some(received) = self.links.open_sealed(index, bytes, &mut plain) else {
+            self.plain = plain;
+            return self.opened(index, bytes);
+        };
+        self.links.touch(index);
+        if !plain.is_empty() {
+            self.opened(index, &mut plain);
+        }
+        plain.clear();
+        self.plain = plain;
+        if let Err(error) = received {
+            if matches!(self.links.get_mut(index).stage, Stage::Shaking(_)) {
+                let message = self.distrusted(&error);
+                self.fail(message);
+            }
+            self.broken(index, error.to_string());
+        }
+    }
+
+    /// Bytes as the server wrote them.
+    fn opened(&mut self, index: usize, bytes: &mut [u8]) {
         match self.links.get_mut(index).stage {
             Stage::Shaking(_) => {
                 if let Some(mut rest) = self.shake(index, bytes) {
@@ -81,8 +103,9 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             return;
         };
         match outcome {
-            Ok(_) => {
-                if !self.links.get_mut(index).outbox.is_empty() {
+            Ok(bytes) => {
+                self.links.taken(index, bytes);
+                if self.links.get_mut(index).has_more() {
                     self.links.touch(index);
                 }
                 self.load.unblocked(index);
@@ -93,7 +116,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
 
     /// The transport is gone: whether that was to be expected depends on how
     /// far the connection is.
-    fn broken(&mut self, index: usize, what: String) {
+    pub(super) fn broken(&mut self, index: usize, what: String) {
         let link = self.links.get_mut(index);
         match link.stage {
             Stage::Shaking(_) => {

@@ -4,4 +4,5 @@
 mod broadcast;
 mod echo;
 mod refusals;
+mod secure;
 mod server;

@@ -42,3 +42,9 @@ pub enum DialError {
     #[error("the shard is stopping")]
     Stopping,
 }
+
+impl DialError {
+    pub(crate) fn plain_http() -> Self {
+        Self::Tls("the server speaks plain HTTP: use ws://".to_owned())
+    }
+}

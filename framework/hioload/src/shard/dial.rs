@@ -205,12 +205,11 @@ impl<A: App> ShardCore<A> {
         let Transport::Tls(session) = &link.transport else {
             return false;
         };
-        let cause = if failure == TlsFailure::PlainHttp {
-            "the server speaks plain HTTP: use ws://".to_owned()
-        } else {
-            session.cause()
+        let error = match failure {
+            TlsFailure::PlainHttp => DialError::plain_http(),
+            _ => DialError::Tls(session.cause()),
         };
-        self.dial_failed(token, &DialError::Tls(cause));
+        self.dial_failed(token, &error);
         true
     }
 

@@ -10,7 +10,7 @@ use rustls::server::UnbufferedServerConnection;
 use super::records::Records;
 use crate::shard::outbox::{Outbox, OutboxPool};
 use crate::tls::TlsFailure;
-pub(super) use side::CannotSeal;
+pub(crate) use side::CannotSeal;
 use side::{Sealing, Side};
 
 /// Ciphertext kept because it is not complete: one record of the largest size
@@ -30,7 +30,7 @@ pub(crate) struct Session {
     /// Why a client's session failed.
     cause: String,
     /// Sealed, for the driver.
-    pub(super) wire: Outbox,
+    pub(crate) wire: Outbox,
     /// Bytes of the plaintext's first segment that are sealed already.
     taken: usize,
 }
@@ -48,11 +48,11 @@ enum Phase {
 
 /// What received bytes led to, beside plaintext.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     /// The handshake was completed just now.
-    pub(super) established: bool,
+    pub(crate) established: bool,
     /// The peer sends nothing more.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
 }
 
 impl Session {
@@ -114,7 +114,7 @@ impl Session {
     /// Appends the plaintext in `received` to `plain`, and what is due to the
     /// peer (handshake, alerts) to the wire. After a failure the session has
     /// ended, and the wire holds the alert that says so.
-    pub(super) fn open(
+    pub(crate) fn open(
         &mut self,
         received: &mut [u8],
         plain: &mut Vec<u8>,
@@ -199,7 +199,7 @@ impl Session {
     ///
     /// Before the handshake is complete plaintext waits; afterwards an ended
     /// session drops it.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &mut self,
         plain: &mut Outbox,
         finish: bool,
@@ -230,7 +230,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn clear(&mut self, pool: &mut OutboxPool) {
+    pub(crate) fn clear(&mut self, pool: &mut OutboxPool) {
         self.wire.clear(pool);
         self.taken = 0;
     }

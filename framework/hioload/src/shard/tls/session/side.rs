@@ -27,7 +27,7 @@ const SEAL_LIMIT: usize = 4 * FRAGMENT;
 
 /// The session can seal nothing more: it is broken, or its keys are used up.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::shard::tls) struct CannotSeal;
+pub(crate) struct CannotSeal;
 
 /// Which side of the connection this is.
 pub(super) enum Side {
