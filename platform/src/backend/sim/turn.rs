@@ -1,0 +1,80 @@
+//! One wait: hand over what is queued, turn completions into events.
+
+use super::SimDriver;
+use super::kernel::Kernel;
+use super::op::Completion;
+use super::socket::SimSocket;
+use crate::clock::Nanos;
+use crate::driver::{Driver, Event};
+
+impl SimDriver {
+    pub(super) fn turn(&mut self, deadline: Option<Nanos>, events: &mut Vec<Event<SimSocket>>) {
+        let before = events.len();
+        self.woken = false;
+        loop {
+            self.restock();
+            self.retry();
+            let now = self.enter(before + Self::BATCH, events);
+            // Completions need not make events: the clock alone says whether
+            // the deadline has passed.
+            let over = deadline.is_some_and(|deadline| now >= deadline);
+            if events.len() > before || over || self.is_stepped() {
+                return;
+            }
+            // What completions made necessary is handed over before waiting.
+            if self.requests.is_empty() {
+                let until = [deadline, self.accept_retry].into_iter().flatten().min();
+                self.net.idle(self.id, until);
+            }
+        }
+    }
+
+    /// One entry: submits, and serves completions until there are `limit`
+    /// events; a completion makes at most one. Returns the time.
+    pub(super) fn enter(&mut self, limit: usize, events: &mut Vec<Event<SimSocket>>) -> Nanos {
+        let (id, room) = (self.id, limit - events.len());
+        let requests = std::mem::take(&mut self.requests);
+        let (now, taken): (_, Vec<Completion>) = self.net.with(|world| {
+            for request in requests {
+                world.submit(id, request);
+            }
+            let kernel = world.drivers.get_mut(&id);
+            let taken = kernel.map(|kernel| kernel.take(room).collect());
+            (world.now, taken.unwrap_or_default())
+        });
+        self.stats.enters += 1;
+        for completion in taken {
+            self.complete(completion, events);
+        }
+        now
+    }
+
+    /// Does what the driver itself had put off.
+    fn retry(&mut self) {
+        if let Some(due) = self.accept_retry
+            && due <= self.now()
+        {
+            self.resume_accepts();
+        }
+    }
+
+    fn is_stepped(&self) -> bool {
+        self.net.with(|world| world.stepped)
+    }
+
+    pub(super) fn has_completions(&self) -> bool {
+        self.net.with(|world| {
+            let kernel = world.drivers.get(&self.id);
+            kernel.is_some_and(Kernel::has_completions)
+        })
+    }
+
+    pub(super) fn overflows(&self) -> u64 {
+        self.net.with(|world| {
+            world
+                .drivers
+                .get(&self.id)
+                .map_or(0, |kernel| kernel.overflows)
+        })
+    }
+}
