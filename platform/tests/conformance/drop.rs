@@ -1,12 +1,12 @@
 //! D1: dropping a driver cancels everything and frees nothing too early.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use hioload_platform::{ChunkPool, Connect, Driver, Segment};
 
-use crate::rig::{Fixture, RigOf, Sizes, full_listener};
+use crate::net::Net;
+use crate::rig::{Fixture, Rig, Sizes};
 
 pub(crate) fn a_driver_can_be_dropped_with_everything_in_flight<F: Fixture>() {
     for pump in [false, true] {
@@ -17,7 +17,6 @@ pub(crate) fn a_driver_can_be_dropped_with_everything_in_flight<F: Fixture>() {
 }
 
 fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
-    let full = full_listener();
     let pool = ChunkPool::new();
     let sizes = Sizes {
         buffers: 2,
@@ -25,14 +24,13 @@ fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
         zero_copy,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     rig.listen();
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    rig.driver
-        .watch(OwnedFd::from(reader))
-        .expect("room for a source");
+    let (source, far) = rig.net.source();
+    rig.driver.watch(source).expect("room for a source");
+    let (_full, addr) = rig.net.serve_nobody();
     let target = Connect {
-        addr: full.addr,
+        addr,
         source: None,
         timeout: 60_000_000_000,
     };
@@ -67,11 +65,11 @@ fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
         let _ = peer.read_to_end(&mut rest);
         assert!(rest.len() < 8 << 20);
     }
-    drop(writer);
+    drop(far);
 }
 
 pub(crate) fn a_driver_can_be_dropped_at_once<F: Fixture>() {
     for _ in 0..20 {
-        drop(RigOf::<F>::open::<F>(Sizes::default()));
+        drop(Rig::<F>::open(Sizes::default()));
     }
 }

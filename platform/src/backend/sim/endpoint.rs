@@ -73,6 +73,9 @@ pub(super) struct Endpoint {
     slow: bool,
     /// A connect that is never answered.
     pub(super) unheard: bool,
+    /// Whether [`Action::Resume`] is on the agenda: the receive has had its
+    /// burst.
+    resting: bool,
     /// Whether [`Action::GiveUp`] is on the agenda.
     doomed: bool,
     pub(super) recv: Option<(DriverId, Tag)>,
@@ -110,6 +113,7 @@ impl Endpoint {
             gone: false,
             slow: false,
             unheard: false,
+            resting: false,
             doomed: false,
             recv: None,
             send: None,
@@ -326,7 +330,7 @@ impl World {
             let Some(end) = self.ends.get(&id) else {
                 return;
             };
-            let Some((driver, tag)) = end.recv else {
+            let Some((driver, tag)) = end.recv.filter(|_| !end.resting) else {
                 return;
             };
             let over = match (end.inbox.is_empty(), end.failed, end.fin_arrived) {
@@ -345,7 +349,18 @@ impl World {
             }
             self.fill_one(id, driver, tag);
         }
-        self.agenda.add(self.now + BURST_PAUSE, Action::Resume(id));
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.resting = true;
+            self.agenda.add(self.now + BURST_PAUSE, Action::Resume(id));
+        }
+    }
+
+    /// A receive goes on with what its last burst left.
+    pub(super) fn resume(&mut self, id: EndId) {
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.resting = false;
+            self.run_recv(id);
+        }
     }
 
     /// One completion with bytes; there are bytes and a buffer.

@@ -144,7 +144,7 @@ impl World {
             Action::Answer { to, outcome } => self.answered(to, outcome),
             Action::ConnectTimeout { driver, tag } => self.connect_timed_out(driver, tag),
             Action::Complete { driver, completion } => self.deliver_late(driver, completion),
-            Action::Resume(end) => self.run_recv(end),
+            Action::Resume(end) => self.resume(end),
             Action::GiveUp(end) => self.give_up(end),
         }
     }
