@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hioload_platform::{ChunkPool, Connect, Driver, Event, Segment};
 
+use crate::guard;
 use crate::net::Net;
 use crate::rig::{Fixture, Rig, Sizes, about, queue_of};
 
@@ -35,15 +36,18 @@ pub(crate) fn a_close_awaits_a_receive_and_a_blocked_send<F: Fixture>() {
     rig.closed(token);
     assert_eq!(pool.stats().out, 0, "and its memory came back");
     settled::<F>(&rig, idle);
+    guard::check();
     let mut rest = Vec::new();
     // The peer reads what was on its way, then an end or a reset.
     let _ = peer.read_to_end(&mut rest);
     assert!(rest.len() < 16 << 20);
+    assert!(rest.iter().all(|&byte| byte == 3), "not memory used anew");
     rig.never(
         "an event after the close",
         Duration::from_millis(20),
         |_| true,
     );
+    guard::check();
 }
 
 pub(crate) fn a_close_works_at_any_stage<F: Fixture>() {
@@ -86,6 +90,8 @@ pub(crate) fn a_close_works_at_any_stage<F: Fixture>() {
     rig.log.clear();
     rig.closed(holder);
     settled::<F>(&rig, idle);
+    drop(rig);
+    guard::check();
 }
 
 pub(crate) fn a_connecting_socket_can_be_closed<F: Fixture>() {
@@ -171,6 +177,8 @@ pub(crate) fn slots_stay_dense_and_events_find_their_socket<F: Fixture>() {
         assert_eq!(late.filter_map(|event| about(&event)).count(), 0);
     }
     assert_eq!(rig.driver.stats().leases_out, 0);
+    drop(rig);
+    guard::check();
 }
 
 pub(crate) fn a_full_table_refuses<F: Fixture>() {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hioload_platform::{ChunkPool, Connect, Driver, Segment};
 
+use crate::guard;
 use crate::net::Net;
 use crate::rig::{Fixture, Rig, Sizes};
 
@@ -60,16 +61,43 @@ fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
     );
     assert_eq!(pool.stats().out, 0, "nothing had to be leaked");
     for mut peer in peers {
+        // A receive left behind would take this.
+        let _ = peer.write_all(&[4; 500]);
         let mut rest = Vec::new();
         // An end or a reset, but an end.
         let _ = peer.read_to_end(&mut rest);
         assert!(rest.len() < 8 << 20);
+        assert!(rest.iter().all(|&byte| byte == 2), "not memory used anew");
     }
     drop(far);
+    guard::check();
+}
+
+pub(crate) fn bytes_that_arrive_as_a_driver_is_dropped_touch_nothing_freed<F: Fixture>() {
+    for _ in 0..10 {
+        let sizes = Sizes {
+            buffers: 128,
+            ..Sizes::default()
+        };
+        let mut rig = Rig::<F>::open(sizes);
+        let mut pairs: Vec<_> = (0..20).map(|_| rig.pair()).collect();
+        for (token, _) in &pairs {
+            rig.driver.recv_start(*token);
+        }
+        rig.pump(Duration::from_millis(1));
+        // Armed, with buffers to fill: the kernel has begun before it is told
+        // to stop.
+        for (_, peer) in &mut pairs {
+            peer.write_all(&[4; 500]).expect("the driver receives");
+        }
+        drop(rig);
+        guard::check();
+    }
 }
 
 pub(crate) fn a_driver_can_be_dropped_at_once<F: Fixture>() {
     for _ in 0..20 {
         drop(Rig::<F>::open(Sizes::default()));
     }
+    guard::check();
 }

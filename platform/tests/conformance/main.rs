@@ -19,6 +19,11 @@ mod close;
 mod connect;
 mod descriptors;
 mod drop;
+#[expect(
+    unsafe_code,
+    reason = "an allocator, and offences against it on purpose; every block says what it relies on"
+)]
+mod guard;
 mod many;
 mod net;
 mod os;
@@ -187,6 +192,7 @@ macro_rules! suite {
             );
             suite!(@file drop:
                 a_driver_can_be_dropped_with_everything_in_flight,
+                bytes_that_arrive_as_a_driver_is_dropped_touch_nothing_freed,
                 a_driver_can_be_dropped_at_once,
             );
             $(suite!(@alone $has: a_full_descriptor_table_pauses_accepting);)?
