@@ -30,6 +30,9 @@ pub(super) struct Kernel {
     posted: VecDeque<u16>,
     buffer_size: usize,
     ops: BTreeMap<Tag, Descriptor>,
+    /// Per socket: operations whose terminal completion the driver has not
+    /// taken.
+    owed: BTreeMap<Token, u32>,
     /// Per socket: when its latest delayed completion is due, and how many are
     /// delayed. None may overtake another.
     delayed: BTreeMap<Token, (Nanos, u32)>,
@@ -44,6 +47,7 @@ impl Kernel {
             posted: VecDeque::new(),
             buffer_size,
             ops: BTreeMap::new(),
+            owed: BTreeMap::new(),
             delayed: BTreeMap::new(),
         }
     }
@@ -53,14 +57,31 @@ impl Kernel {
     }
 
     /// At most `limit` completions, and no more than the queue holds.
-    pub(super) fn take(&mut self, limit: usize) -> impl Iterator<Item = Completion> + '_ {
+    pub(super) fn take(&mut self, limit: usize) -> Vec<Completion> {
         let count = limit.min(self.capacity).min(self.ready.len());
-        self.ready.drain(..count)
+        let taken: Vec<_> = self.ready.drain(..count).collect();
+        for Completion { tag, more, .. } in &taken {
+            if !more && Kind::HELD.contains(&tag.kind) {
+                self.settle(tag.token);
+            }
+        }
+        taken
+    }
+
+    /// The driver has taken a terminal completion.
+    fn settle(&mut self, token: Token) {
+        if let Some(owed) = self.owed.get_mut(&token) {
+            *owed -= 1;
+            if *owed == 0 {
+                self.owed.remove(&token);
+            }
+        }
     }
 
     fn start(&mut self, tag: Tag, on: Descriptor) {
         let earlier = self.ops.insert(tag, on);
         assert!(earlier.is_none(), "{tag:?} is in flight already");
+        *self.owed.entry(tag.token).or_default() += 1;
     }
 }
 
@@ -179,10 +200,9 @@ impl World {
     }
 
     fn close(&mut self, driver: DriverId, descriptor: Descriptor, tag: Tag) {
-        for kind in Kind::HELD {
-            let left = self.target(driver, Tag::new(kind, tag.token));
-            assert_eq!(left, None, "{tag:?} closes a descriptor under its {kind:?}");
-        }
+        let kernel = self.drivers.get(&driver);
+        let owed = kernel.and_then(|kernel| kernel.owed.get(&tag.token));
+        assert_eq!(owed, None, "{tag:?} comes before a terminal completion");
         match descriptor {
             Descriptor::End(end) => self.close_end(end, false),
             Descriptor::Listener(listener) => self.close_listener(listener),
@@ -196,9 +216,7 @@ impl World {
                 more: true,
                 ..Completion::last(tag, Ok(0))
             };
-            let action = Action::Complete { driver, completion };
-            self.count_delayed(driver, tag, at);
-            self.agenda.add(at, action);
+            self.schedule(driver, completion, at);
         }
     }
 
@@ -209,21 +227,23 @@ impl World {
         let Some(kernel) = self.drivers.get(&driver) else {
             return;
         };
-        let (latest, delayed) = kernel.delayed.get(&token).copied().unwrap_or_default();
-        if due <= self.now && delayed == 0 {
-            return self.deliver(driver, completion);
+        if due <= self.now && !kernel.delayed.contains_key(&token) {
+            self.deliver(driver, completion);
+        } else {
+            self.schedule(driver, completion, due);
         }
-        let at = due.max(latest);
-        self.count_delayed(driver, completion.tag, at);
-        let action = Action::Complete { driver, completion };
-        self.agenda.add(at, action);
     }
 
-    fn count_delayed(&mut self, driver: DriverId, tag: Tag, at: Nanos) {
+    /// Shows a completion to a driver at `due`, or when those of its socket
+    /// that are delayed have been shown.
+    fn schedule(&mut self, driver: DriverId, completion: Completion, due: Nanos) {
         if let Some(kernel) = self.drivers.get_mut(&driver) {
-            let (latest, count) = kernel.delayed.entry(tag.token).or_default();
-            *latest = at.max(*latest);
+            let delayed = kernel.delayed.entry(completion.tag.token);
+            let (latest, count) = delayed.or_default();
+            *latest = due.max(*latest);
             *count += 1;
+            let action = Action::Complete { driver, completion };
+            self.agenda.add(*latest, action);
         }
     }
 
@@ -289,11 +309,10 @@ impl World {
         let completion = Completion::last(Tag::RUNG, Ok(0));
         let late = self.delay(Fault::WakeDelay);
         if late == 0 {
-            return self.deliver(driver, completion);
+            self.deliver(driver, completion);
+        } else {
+            self.schedule(driver, completion, self.now + late);
         }
-        self.count_delayed(driver, Tag::RUNG, self.now + late);
-        let action = Action::Complete { driver, completion };
-        self.agenda.add(self.now + late, action);
     }
 
     /// A driver is gone. What it has not taken goes where it came from.

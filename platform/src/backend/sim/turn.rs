@@ -50,7 +50,7 @@ impl SimDriver {
                 world.submit(id, request);
             }
             let kernel = world.drivers.get_mut(&id);
-            let taken = kernel.map(|kernel| kernel.take(room).collect());
+            let taken = kernel.map(|kernel| kernel.take(room));
             (world.now, taken.unwrap_or_default())
         });
         self.stats.enters += 1;

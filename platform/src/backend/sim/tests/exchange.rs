@@ -1,7 +1,9 @@
 //! Two drivers that echo, clients that check, one scheduler.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::rc::Rc;
 
 use super::super::{FaultCounts, Faults, SimConfig, SimDriver, SimNet, SimPeer, SimWaker};
 use crate::buffer::{Frame, Segment};
@@ -9,8 +11,10 @@ use crate::clock::Nanos;
 use crate::driver::{Driver, Event, Token};
 use crate::socket::ListenOptions;
 
-const CLIENTS: usize = 8;
-const BYTES: usize = 6_000;
+/// Clients in all, and at a time: later ones find the slots of earlier ones.
+const CLIENTS: usize = 20;
+const AT_A_TIME: usize = 6;
+const BYTES: usize = 3_000;
 
 /// A run that takes longer than this hangs: every wait is bounded by seconds.
 const PATIENCE: Nanos = 300_000_000_000;
@@ -30,18 +34,21 @@ pub(super) struct Outcome {
 pub(super) fn exchange(seed: u64, faults: Faults) -> Outcome {
     let net = SimNet::stepped(seed, faults);
     let mut shards: Vec<_> = (0..2).map(|_| Shard::open(&net)).collect();
-    let wakers: Vec<_> = shards.iter().map(|shard| shard.driver.waker()).collect();
-    let mut clients: Vec<_> = (0..CLIENTS)
-        .map(|index| Client::open(&net, index))
-        .collect();
+    let inbox = |shard: &Shard| (shard.driver.waker(), Rc::clone(&shard.inbox));
+    let inboxes: Vec<Inbox> = shards.iter().map(inbox).collect();
+    let (mut clients, mut opened, mut echoed) = (Vec::new(), 0, 0);
     let start = net.now();
-    while clients.iter().any(|client| !client.over) {
-        step(&net, &mut shards, &wakers, &mut clients);
+    while opened < CLIENTS || !clients.is_empty() {
+        while clients.len() < AT_A_TIME && opened < CLIENTS {
+            clients.push(Client::open(&net, opened));
+            opened += 1;
+        }
+        step(&net, &mut shards, &inboxes, &mut clients);
+        let over = clients.extract_if(.., |client: &mut Client| client.over);
+        echoed += over.filter(Client::echoed).count();
         assert!(net.now() - start < PATIENCE, "{:#?}", net.history());
     }
-    let echoed = clients.iter().filter(|client| client.echoed()).count();
-    drop(clients);
-    drain(&net, &mut shards, &wakers);
+    drain(&net, &mut shards, &inboxes);
     drop(shards);
     Outcome {
         digest: net.digest(),
@@ -53,7 +60,7 @@ pub(super) fn exchange(seed: u64, faults: Faults) -> Outcome {
 }
 
 /// Runs somebody who can run, or else lets time pass.
-fn step(net: &SimNet, shards: &mut [Shard], wakers: &[SimWaker], clients: &mut [Client]) {
+fn step(net: &SimNet, shards: &mut [Shard], inboxes: &[Inbox], clients: &mut [Client]) {
     let runnable: Vec<_> = (0..shards.len())
         .filter(|&index| shards[index].driver.is_runnable(None))
         .collect();
@@ -73,12 +80,12 @@ fn step(net: &SimNet, shards: &mut [Shard], wakers: &[SimWaker], clients: &mut [
             net.advance_to(next.unwrap_or(latest).clamp(before + 1_000, latest));
             assert!(net.now() > before, "time never goes back");
         }
-        chosen => shards[runnable[chosen - 2]].turn(wakers),
+        chosen => shards[runnable[chosen - 2]].turn(inboxes),
     }
 }
 
 /// Closes everything and checks that nothing is left.
-fn drain(net: &SimNet, shards: &mut [Shard], wakers: &[SimWaker]) {
+fn drain(net: &SimNet, shards: &mut [Shard], inboxes: &[Inbox]) {
     for shard in &mut *shards {
         let sockets = std::mem::take(&mut shard.sockets);
         for token in sockets.into_iter().map(|(token, _)| token) {
@@ -87,18 +94,19 @@ fn drain(net: &SimNet, shards: &mut [Shard], wakers: &[SimWaker]) {
         shard.driver.close(shard.listener);
     }
     for _ in 0..10_000 {
-        let attached: u64 = shards.iter().map(|s| s.driver.stats().attached).sum();
-        if attached == 0 {
+        let idle = |shard: &Shard| shard.driver.stats().attached == 0 && shard.inbox.get() == 0;
+        if shards.iter().all(idle) {
             break;
         }
-        shards.iter_mut().for_each(|shard| shard.turn(wakers));
+        shards.iter_mut().for_each(|shard| shard.turn(inboxes));
         net.advance_to(net.now() + 10_000);
     }
     for shard in shards {
         let stats = shard.driver.stats();
         let left = (stats.attached, stats.in_flight, stats.leases_out);
         assert_eq!(left, (0, 0, 0), "{stats:?} {:#?}", net.history());
-        assert!(shard.woken > 0, "the other shard's wakes arrive");
+        let unread = shard.inbox.get();
+        assert!(unread == 0 && shard.woken > 0, "{unread} never heard of");
     }
     assert_eq!(net.descriptors(), 0);
 }
@@ -108,8 +116,13 @@ struct Shard {
     driver: SimDriver,
     listener: Token,
     sockets: Vec<(Token, VecDeque<Segment>)>,
+    /// What it was told, and what it has heard of it.
+    inbox: Rc<Cell<u64>>,
     woken: u64,
 }
+
+/// Where to tell a shard something.
+type Inbox = (SimWaker, Rc<Cell<u64>>);
 
 impl Shard {
     fn open(net: &SimNet) -> Self {
@@ -127,11 +140,12 @@ impl Shard {
             driver,
             listener,
             sockets: Vec::new(),
+            inbox: Rc::default(),
             woken: 0,
         }
     }
 
-    fn turn(&mut self, wakers: &[SimWaker]) {
+    fn turn(&mut self, inboxes: &[Inbox]) {
         let mut events = Vec::new();
         self.driver
             .wait(None, &mut events)
@@ -142,7 +156,8 @@ impl Shard {
                     let token = self.driver.adopt(socket).expect("room for a socket");
                     self.driver.recv_start(token);
                     self.sockets.push((token, VecDeque::new()));
-                    for waker in wakers {
+                    for (waker, inbox) in inboxes {
+                        inbox.set(inbox.get() + 1);
                         self.driver.wake(waker);
                     }
                 }
@@ -158,7 +173,9 @@ impl Shard {
                     }
                 }
                 Event::RecvEnded { token, .. } => self.forget(token),
-                Event::Woken => self.woken += 1,
+                Event::Woken => {
+                    self.woken += self.inbox.take();
+                }
                 Event::Closed { .. } => {}
                 other => panic!("{other:?}"),
             }

@@ -57,11 +57,23 @@ fn a_second_receive_of_one_socket() {
 }
 
 #[test]
-#[should_panic(expected = "closes a descriptor under its Recv")]
+#[should_panic(expected = "comes before a terminal completion")]
 fn a_descriptor_closed_under_a_receive() {
     let bench = Bench::new();
     let (end, tag) = (bench.end, bench.tag(Kind::Recv));
     bench.submit(Request::Recv { end, tag });
+    let (descriptor, tag) = (Descriptor::End(end), bench.tag(Kind::Close));
+    bench.submit(Request::Close { descriptor, tag });
+}
+
+#[test]
+#[should_panic(expected = "comes before a terminal completion")]
+fn a_descriptor_closed_before_a_cancelled_receive_was_heard_of() {
+    let bench = Bench::new();
+    let (end, target) = (bench.end, bench.tag(Kind::Recv));
+    bench.submit(Request::Recv { end, tag: target });
+    let tag = bench.tag(Kind::Cancel);
+    bench.submit(Request::Cancel { target, tag });
     let (descriptor, tag) = (Descriptor::End(end), bench.tag(Kind::Close));
     bench.submit(Request::Close { descriptor, tag });
 }
