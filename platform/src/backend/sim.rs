@@ -54,7 +54,7 @@ pub use wake::SimWaker;
 
 use buffers::Buffers;
 use kernel::Kernel;
-use op::{Descriptor, Request};
+use op::{Completion, Descriptor, Request};
 use table::{Role, Table};
 use world::DriverId;
 
@@ -70,13 +70,15 @@ pub struct SimDriver {
     config: SimConfig,
     /// What the next entry hands to the kernel.
     requests: Vec<Request>,
+    /// What the last entry yielded; kept for its allocation.
+    taken: Vec<Completion>,
     buffers: Buffers,
     table: Table,
     waker: SimWaker,
     /// Whether this turn has its [`Event::Woken`].
     woken: bool,
     /// Slots whose receive waits for a buffer.
-    stalled: BTreeSet<u32>,
+    stalled: VecDeque<u32>,
     /// Slots that hold their share of the pool or more.
     share: BTreeSet<u32>,
     /// Slots that fell below their share again.
@@ -106,12 +108,13 @@ impl SimDriver {
             net: net.clone(),
             id,
             requests,
+            taken: Vec::new(),
             buffers,
             table: Table::new(config.max_sockets),
             waker: SimWaker::new(net.clone(), id),
             config,
             woken: false,
-            stalled: BTreeSet::new(),
+            stalled: VecDeque::new(),
             share: BTreeSet::new(),
             resumed: BTreeSet::new(),
             paused: BTreeSet::new(),
@@ -132,7 +135,7 @@ impl SimDriver {
     pub fn next_time(&self, deadline: Option<Nanos>) -> Option<Nanos> {
         let now = self.now();
         let busy = !self.requests.is_empty() || self.buffers.has_returned();
-        if busy || self.has_completions() {
+        if busy || self.may_unstall() || self.has_completions() {
             return Some(now);
         }
         let due = [deadline, self.accept_retry].into_iter().flatten().min();

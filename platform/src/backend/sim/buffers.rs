@@ -37,9 +37,9 @@ impl Buffers {
         self.pool.has_returned()
     }
 
-    /// Whether the kernel has a buffer to fill.
-    pub(super) fn stocked(&self) -> bool {
-        self.posted > 0
+    /// Buffers the kernel may fill.
+    pub(super) fn posted(&self) -> usize {
+        self.posted
     }
 
     /// The bytes a completion carries, in the buffer it names.

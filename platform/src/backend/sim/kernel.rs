@@ -57,15 +57,16 @@ impl Kernel {
     }
 
     /// At most `limit` completions, and no more than the queue holds.
-    pub(super) fn take(&mut self, limit: usize) -> Vec<Completion> {
-        let count = limit.min(self.capacity).min(self.ready.len());
-        let taken: Vec<_> = self.ready.drain(..count).collect();
-        for Completion { tag, more, .. } in &taken {
-            if !more && Kind::HELD.contains(&tag.kind) {
-                self.settle(tag.token);
+    pub(super) fn take(&mut self, limit: usize, into: &mut Vec<Completion>) {
+        for _ in 0..limit.min(self.capacity) {
+            let Some(completion) = self.ready.pop_front() else {
+                return;
+            };
+            if !completion.more && Kind::HELD.contains(&completion.tag.kind) {
+                self.settle(completion.tag.token);
             }
+            into.push(completion);
         }
-        taken
     }
 
     /// The driver has taken a terminal completion.

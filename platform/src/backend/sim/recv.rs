@@ -30,7 +30,7 @@ impl SimDriver {
 
     /// Arms the receive if it is wanted, possible and not armed.
     pub(super) fn arm_recv(&mut self, token: Token) {
-        let stocked = self.buffers.stocked();
+        let stocked = self.buffers.posted() > 0;
         let Some(entry) = self.table.open_mut(token) else {
             return;
         };
@@ -43,7 +43,9 @@ impl SimDriver {
         }
         if !stocked {
             // Armed without a buffer it would fail at once.
-            self.stalled.insert(token.slot());
+            if !std::mem::replace(&mut entry.stalled, true) {
+                self.stalled.push_back(token.slot());
+            }
             return;
         }
         entry.recv.armed = true;
@@ -139,21 +141,29 @@ impl SimDriver {
             }
         });
         self.check_shares();
-        if self.buffers.stocked() {
-            // Those that got nothing come before those that had their share.
-            let stalled = std::mem::take(&mut self.stalled);
-            self.rearm(stalled);
+        // Those that got nothing come before those that had their share. One
+        // stream for each buffer: ten thousand would find ten buffers gone.
+        for _ in 0..self.buffers.posted() {
+            let Some(slot) = self.stalled.pop_front() else {
+                break;
+            };
+            self.table.slot_mut(slot).stalled = false;
+            self.rearm(slot);
         }
-        let resumed = std::mem::take(&mut self.resumed);
-        self.rearm(resumed);
+        for slot in std::mem::take(&mut self.resumed) {
+            self.rearm(slot);
+        }
     }
 
-    fn rearm(&mut self, slots: impl IntoIterator<Item = u32>) {
-        for slot in slots {
-            if let Some(token) = self.table.occupant(slot) {
-                self.arm_recv(token);
-            }
+    fn rearm(&mut self, slot: u32) {
+        if let Some(token) = self.table.occupant(slot) {
+            self.arm_recv(token);
         }
+    }
+
+    /// Whether a stalled stream could be armed.
+    pub(super) fn may_unstall(&self) -> bool {
+        !self.stalled.is_empty() && self.buffers.posted() > 0
     }
 
     /// Pauses sockets that hold their share of the pool.

@@ -48,6 +48,9 @@ pub(super) struct Entry {
     /// Leases out on bytes this slot received. Not reset when the slot is
     /// freed: leases return by slot number, whoever lives there then.
     pub(super) leases: u32,
+    /// In the list of receives stalled by an empty pool. Not reset either: the
+    /// list holds slots, each at most once, and skips those not waiting.
+    pub(super) stalled: bool,
     /// Operations of this slot the kernel has not finished.
     pub(super) ops: u32,
     /// `shutdown` waits for the send in flight.
@@ -126,6 +129,7 @@ impl Table {
         *entry = Entry {
             generation: (entry.generation + 1) % Token::GENERATIONS,
             leases: entry.leases,
+            stalled: entry.stalled,
             ..Entry::default()
         };
         self.free.push(token.slot());

@@ -2,7 +2,6 @@
 
 use super::SimDriver;
 use super::kernel::Kernel;
-use super::op::Completion;
 use super::socket::SimSocket;
 use crate::clock::Nanos;
 use crate::driver::{Driver, Event};
@@ -32,8 +31,8 @@ impl SimDriver {
                 }
                 return;
             }
-            // What completions made necessary is handed over before waiting.
-            if self.requests.is_empty() {
+            // What completions made necessary is done before waiting.
+            if self.requests.is_empty() && !self.may_unstall() {
                 let until = [deadline, self.accept_retry].into_iter().flatten().min();
                 self.net.idle(self.id, until);
             }
@@ -44,19 +43,21 @@ impl SimDriver {
     /// events; a completion makes at most one. Returns the time.
     pub(super) fn enter(&mut self, limit: usize, events: &mut Vec<Event<SimSocket>>) -> Nanos {
         let (id, room) = (self.id, limit - events.len());
-        let requests = std::mem::take(&mut self.requests);
-        let (now, taken): (_, Vec<Completion>) = self.net.with(|world| {
-            for request in requests {
+        let mut taken = std::mem::take(&mut self.taken);
+        let now = self.net.with(|world| {
+            for request in self.requests.drain(..) {
                 world.submit(id, request);
             }
-            let kernel = world.drivers.get_mut(&id);
-            let taken = kernel.map(|kernel| kernel.take(room));
-            (world.now, taken.unwrap_or_default())
+            if let Some(kernel) = world.drivers.get_mut(&id) {
+                kernel.take(room, &mut taken);
+            }
+            world.now
         });
         self.stats.enters += 1;
-        for completion in taken {
+        for completion in taken.drain(..) {
             self.complete(completion, events);
         }
+        self.taken = taken;
         now
     }
 
