@@ -1,5 +1,6 @@
 //! The workspace's only backend selection.
 
+pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod uring;
 

@@ -1,20 +1,21 @@
 //! D2: accepting is a stream. D10: what it yields may be adopted anywhere.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use hioload_platform::{Driver, Event, Listener};
 
-use crate::rig::{Fixture, PATIENCE, RigOf, Sizes, loopback, reset};
+use crate::net::{Net, Peer};
+use crate::os::{Os, loopback};
+use crate::rig::{Fixture, Rig, Sizes};
 
 pub(crate) fn an_accepted_socket_echoes<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (listener, addr) = rig.listen();
-    let mut peer = TcpStream::connect(addr).expect("the listener listens");
+    let mut peer = rig.net.connect(addr).expect("the listener listens");
     let socket = rig.accepted(listener);
     let token = rig.driver.adopt(socket).expect("room for a socket");
-    assert_eq!(rig.driver.peer_addr(token), peer.local_addr().ok());
+    assert_eq!(rig.driver.peer_addr(token), Some(peer.local_addr()));
     rig.driver.recv_start(token);
     peer.write_all(b"hello").expect("the driver receives");
     let bytes = rig.receive(token, 5);
@@ -29,11 +30,11 @@ pub(crate) fn an_accepted_socket_echoes<F: Fixture>() {
 }
 
 pub(crate) fn one_listener_yields_many_sockets<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (listener, addr) = rig.listen();
     for round in 0..3 {
         let peers: Vec<_> = (0..100)
-            .map(|_| TcpStream::connect(addr).expect("the backlog has room"))
+            .map(|_| rig.net.connect(addr).expect("the backlog has room"))
             .collect();
         for _ in &peers {
             drop(rig.accepted(listener));
@@ -42,10 +43,10 @@ pub(crate) fn one_listener_yields_many_sockets<F: Fixture>() {
     }
 }
 
-pub(crate) fn an_accepted_socket_keeps_nodelay_and_closes_on_exec<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+pub(crate) fn an_accepted_socket_keeps_nodelay_and_closes_on_exec<F: Fixture<Net = Os>>() {
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (listener, addr) = rig.listen();
-    let _peer = TcpStream::connect(addr).expect("the listener listens");
+    let _peer = rig.net.connect(addr).expect("the listener listens");
     let socket = rig.accepted(listener);
     let stream = socket2::SockRef::from(&socket);
     assert!(
@@ -57,14 +58,13 @@ pub(crate) fn an_accepted_socket_keeps_nodelay_and_closes_on_exec<F: Fixture>() 
 }
 
 pub(crate) fn an_accepted_socket_is_adopted_by_another_thread<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (listener, addr) = rig.listen();
-    let mut peer = TcpStream::connect(addr).expect("the listener listens");
-    peer.set_read_timeout(Some(PATIENCE))
-        .expect("a timeout can be set");
+    let mut peer = rig.net.connect(addr).expect("the listener listens");
     let socket = rig.accepted(listener);
+    let net = rig.net.clone();
     let other = std::thread::spawn(move || {
-        let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+        let mut rig = Rig::<F>::join(&net, Sizes::default());
         let token = rig.driver.adopt(socket).expect("room for a socket");
         rig.driver.recv_start(token);
         let bytes = rig.receive(token, 4);
@@ -81,20 +81,18 @@ pub(crate) fn an_accepted_socket_is_adopted_by_another_thread<F: Fixture>() {
 }
 
 pub(crate) fn a_socket_reset_before_it_was_accepted_does_not_stop_the_listener<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
-    let listener = crate::rig::bind();
-    let addr = listener
-        .local_addr()
-        .expect("a bound listener has an address");
+    let mut rig = Rig::<F>::open(Sizes::default());
+    let (listener, addr) = rig.net.bind();
     for _ in 0..8 {
-        reset(TcpStream::connect(addr).expect("the backlog has room"));
+        let peer = rig.net.connect(addr).expect("the backlog has room");
+        peer.reset();
     }
     let listener = rig.driver.listen(listener).expect("room for a listener");
-    let good = TcpStream::connect(addr).expect("the backlog has room");
-    let wanted = good.local_addr().ok();
+    let good = rig.net.connect(addr).expect("the backlog has room");
+    let wanted = Some(good.local_addr());
     rig.until("the good socket", |rig| {
         rig.log.drain(..).any(|event| match event {
-            Event::Accepted { socket, .. } => socket.peer_addr().ok() == wanted,
+            Event::Accepted { socket, .. } => F::Net::remote_addr(&socket) == wanted,
             _ => false,
         })
     });
@@ -102,12 +100,12 @@ pub(crate) fn a_socket_reset_before_it_was_accepted_does_not_stop_the_listener<F
 }
 
 pub(crate) fn a_closed_listener_accepts_nothing<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (listener, addr) = rig.listen();
     rig.pump(Duration::ZERO);
     rig.close(listener);
     assert!(
-        TcpStream::connect(addr).is_err(),
+        rig.net.connect(addr).is_err(),
         "nothing listens there any more"
     );
     rig.never(
@@ -117,8 +115,8 @@ pub(crate) fn a_closed_listener_accepts_nothing<F: Fixture>() {
     );
 }
 
-pub(crate) fn a_non_blocking_listener_is_served<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+pub(crate) fn a_non_blocking_listener_is_served<F: Fixture<Net = Os>>() {
+    let mut rig = Rig::<F>::open(Sizes::default());
     let listener = std::net::TcpListener::bind(loopback(0)).expect("loopback can be bound");
     listener
         .set_nonblocking(true)
@@ -131,7 +129,7 @@ pub(crate) fn a_non_blocking_listener_is_served<F: Fixture>() {
         .listen(Listener::from(listener))
         .expect("room for a listener");
     rig.pump(Duration::from_millis(5));
-    let _peer = TcpStream::connect(addr).expect("the listener listens");
+    let _peer = rig.net.connect(addr).expect("the listener listens");
     drop(rig.accepted(listener));
     // It waits in the kernel, it does not spin.
     let before = rig.driver.stats().enters;

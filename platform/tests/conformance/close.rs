@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use hioload_platform::{ChunkPool, Connect, Driver, Event, Segment};
 
-use crate::rig::{Fixture, RigOf, Sizes, about, full_listener, queue_of};
+use crate::guard;
+use crate::net::Net;
+use crate::rig::{Fixture, Rig, Sizes, about, queue_of};
 
 /// What the driver itself keeps in flight.
-fn settled<F: Fixture>(rig: &RigOf<F>, idle: u64) {
+fn settled<F: Fixture>(rig: &Rig<F>, idle: u64) {
     let stats = rig.driver.stats();
     assert_eq!((stats.attached, stats.in_flight), (0, idle), "{stats:?}");
 }
 
 pub(crate) fn a_close_awaits_a_receive_and_a_blocked_send<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let idle = rig.driver.stats().in_flight;
     let pool = ChunkPool::new();
     let (token, mut peer) = rig.pair();
@@ -34,15 +36,18 @@ pub(crate) fn a_close_awaits_a_receive_and_a_blocked_send<F: Fixture>() {
     rig.closed(token);
     assert_eq!(pool.stats().out, 0, "and its memory came back");
     settled::<F>(&rig, idle);
+    guard::check();
     let mut rest = Vec::new();
     // The peer reads what was on its way, then an end or a reset.
     let _ = peer.read_to_end(&mut rest);
     assert!(rest.len() < 16 << 20);
+    assert!(rest.iter().all(|&byte| byte == 3), "not memory used anew");
     rig.never(
         "an event after the close",
         Duration::from_millis(20),
         |_| true,
     );
+    guard::check();
 }
 
 pub(crate) fn a_close_works_at_any_stage<F: Fixture>() {
@@ -51,7 +56,7 @@ pub(crate) fn a_close_works_at_any_stage<F: Fixture>() {
         buffer_size: 64,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     let idle = rig.driver.stats().in_flight;
     // Idle, and closed before the kernel heard of the receive.
     for _ in 0..2 {
@@ -85,15 +90,17 @@ pub(crate) fn a_close_works_at_any_stage<F: Fixture>() {
     rig.log.clear();
     rig.closed(holder);
     settled::<F>(&rig, idle);
+    drop(rig);
+    guard::check();
 }
 
 pub(crate) fn a_connecting_socket_can_be_closed<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let idle = rig.driver.stats().in_flight;
-    let full = full_listener();
+    let (_full, addr) = rig.net.serve_nobody();
     for pump in [false, true] {
         let target = Connect {
-            addr: full.addr,
+            addr,
             source: None,
             timeout: 60_000_000_000,
         };
@@ -109,7 +116,7 @@ pub(crate) fn a_connecting_socket_can_be_closed<F: Fixture>() {
 }
 
 pub(crate) fn a_stale_token_does_nothing_to_the_next_socket<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (old, _peer) = rig.pair();
     rig.close(old);
     let (new, mut peer) = rig.pair();
@@ -139,7 +146,7 @@ pub(crate) fn a_stale_token_does_nothing_to_the_next_socket<F: Fixture>() {
 }
 
 pub(crate) fn slots_stay_dense_and_events_find_their_socket<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     for round in 0..200u32 {
         let mut pairs: Vec<_> = (0..5).map(|_| rig.pair()).collect();
         for (index, (token, peer)) in (0u32..).zip(&mut pairs) {
@@ -170,16 +177,18 @@ pub(crate) fn slots_stay_dense_and_events_find_their_socket<F: Fixture>() {
         assert_eq!(late.filter_map(|event| about(&event)).count(), 0);
     }
     assert_eq!(rig.driver.stats().leases_out, 0);
+    drop(rig);
+    guard::check();
 }
 
 pub(crate) fn a_full_table_refuses<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes {
+    let mut rig = Rig::<F>::open(Sizes {
         sockets: 2,
         ..Sizes::default()
     });
     let (first, _one) = rig.pair();
     let (_second, _two) = rig.pair();
-    let (socket, mut peer) = crate::rig::socket_pair();
+    let (socket, mut peer) = rig.net.pair();
     let refused = rig.driver.adopt(socket);
     assert!(
         matches!(

@@ -7,15 +7,14 @@ use std::time::Duration;
 use hioload_platform::{Driver, Event};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::rig::{Fixture, RigOf, Sizes};
+use crate::net::Net;
+use crate::os::Os;
+use crate::rig::{Fixture, Rig, Sizes};
 
 /// Runs in a process of its own: it takes all descriptors.
-pub(crate) fn a_full_descriptor_table_pauses_accepting<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
-    let listener = crate::rig::bind();
-    let addr = listener
-        .local_addr()
-        .expect("a bound listener has an address");
+pub(crate) fn a_full_descriptor_table_pauses_accepting<F: Fixture<Net = Os>>() {
+    let mut rig = Rig::<F>::open(Sizes::default());
+    let (listener, addr) = rig.net.bind();
     let peers: Vec<_> = (0..12)
         .map(|_| TcpStream::connect(addr).expect("the backlog has room"))
         .collect();

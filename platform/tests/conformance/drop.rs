@@ -1,12 +1,13 @@
 //! D1: dropping a driver cancels everything and frees nothing too early.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use hioload_platform::{ChunkPool, Connect, Driver, Segment};
 
-use crate::rig::{Fixture, RigOf, Sizes, full_listener};
+use crate::guard;
+use crate::net::Net;
+use crate::rig::{Fixture, Rig, Sizes};
 
 pub(crate) fn a_driver_can_be_dropped_with_everything_in_flight<F: Fixture>() {
     for pump in [false, true] {
@@ -17,7 +18,6 @@ pub(crate) fn a_driver_can_be_dropped_with_everything_in_flight<F: Fixture>() {
 }
 
 fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
-    let full = full_listener();
     let pool = ChunkPool::new();
     let sizes = Sizes {
         buffers: 2,
@@ -25,14 +25,13 @@ fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
         zero_copy,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     rig.listen();
-    let (reader, writer) = std::io::pipe().expect("a pipe");
-    rig.driver
-        .watch(OwnedFd::from(reader))
-        .expect("room for a source");
+    let (source, far) = rig.net.source();
+    rig.driver.watch(source).expect("room for a source");
+    let (_full, addr) = rig.net.serve_nobody();
     let target = Connect {
-        addr: full.addr,
+        addr,
         source: None,
         timeout: 60_000_000_000,
     };
@@ -62,16 +61,43 @@ fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
     );
     assert_eq!(pool.stats().out, 0, "nothing had to be leaked");
     for mut peer in peers {
+        // A receive left behind would take this.
+        let _ = peer.write_all(&[4; 500]);
         let mut rest = Vec::new();
         // An end or a reset, but an end.
         let _ = peer.read_to_end(&mut rest);
         assert!(rest.len() < 8 << 20);
+        assert!(rest.iter().all(|&byte| byte == 2), "not memory used anew");
     }
-    drop(writer);
+    drop(far);
+    guard::check();
+}
+
+pub(crate) fn bytes_that_arrive_as_a_driver_is_dropped_touch_nothing_freed<F: Fixture>() {
+    for _ in 0..10 {
+        let sizes = Sizes {
+            buffers: 128,
+            ..Sizes::default()
+        };
+        let mut rig = Rig::<F>::open(sizes);
+        let mut pairs: Vec<_> = (0..20).map(|_| rig.pair()).collect();
+        for (token, _) in &pairs {
+            rig.driver.recv_start(*token);
+        }
+        rig.pump(Duration::from_millis(1));
+        // Armed, with buffers to fill: the kernel has begun before it is told
+        // to stop.
+        for (_, peer) in &mut pairs {
+            peer.write_all(&[4; 500]).expect("the driver receives");
+        }
+        drop(rig);
+        guard::check();
+    }
 }
 
 pub(crate) fn a_driver_can_be_dropped_at_once<F: Fixture>() {
     for _ in 0..20 {
-        drop(RigOf::<F>::open::<F>(Sizes::default()));
+        drop(Rig::<F>::open(Sizes::default()));
     }
+    guard::check();
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hioload_platform::limits::raise_nofile;
 use hioload_platform::{Connect, Driver, Event, Token};
 
-use crate::rig::{Fixture, RigOf, Sizes, heavy, queue_of};
+use crate::rig::{Fixture, Rig, Sizes, heavy, queue_of};
 
 /// Both ends are attached, so twice as many sockets.
 const PAIRS: usize = 5000;
@@ -14,7 +14,7 @@ const PAIRS: usize = 5000;
 pub(crate) fn ten_thousand_sockets_open_talk_and_close<F: Fixture>() {
     let _alone = heavy();
     raise_nofile(2 * PAIRS as u64 + 500).expect("this test needs descriptors");
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (_, addr) = rig.listen();
     let idle = rig.driver.stats();
     let tokens = open::<F>(&mut rig, addr);
@@ -49,7 +49,7 @@ pub(crate) fn ten_thousand_sockets_open_talk_and_close<F: Fixture>() {
 }
 
 /// Connects the driver to itself; both ends of every connection.
-fn open<F: Fixture>(rig: &mut RigOf<F>, addr: SocketAddr) -> Vec<Token> {
+fn open<F: Fixture>(rig: &mut Rig<F>, addr: SocketAddr) -> Vec<Token> {
     let mut tokens = Vec::new();
     let (mut asked, mut connected) = (0, 0);
     rig.until("everyone connected", |rig| {
@@ -81,7 +81,7 @@ fn open<F: Fixture>(rig: &mut RigOf<F>, addr: SocketAddr) -> Vec<Token> {
 }
 
 /// Everybody says something, everybody hears it.
-fn talk<F: Fixture>(rig: &mut RigOf<F>, tokens: &[Token]) {
+fn talk<F: Fixture>(rig: &mut Rig<F>, tokens: &[Token]) {
     for &token in tokens {
         rig.driver.recv_start(token);
         rig.driver.send(token, &mut queue_of(&[b"hello"]));

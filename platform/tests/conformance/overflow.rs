@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use hioload_platform::{Driver, Event};
 
-use crate::rig::{Fixture, RigOf, Sizes};
+use crate::net::Net;
+use crate::rig::{Fixture, Rig, Sizes};
 
 const TINY: Sizes = Sizes {
     buffers: 512,
@@ -19,7 +20,7 @@ const TINY: Sizes = Sizes {
 };
 
 pub(crate) fn completions_beyond_the_queue_arrive<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(TINY);
+    let mut rig = Rig::<F>::open(TINY);
     let mut pairs: Vec<_> = (0..100).map(|_| rig.pair()).collect();
     for (token, _) in &pairs {
         rig.driver.recv_start(*token);
@@ -46,7 +47,7 @@ pub(crate) fn completions_beyond_the_queue_arrive<F: Fixture>() {
 }
 
 pub(crate) fn requests_beyond_the_queue_are_kept<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(TINY);
+    let mut rig = Rig::<F>::open(TINY);
     let mut pairs: Vec<_> = (0..100).map(|_| rig.pair()).collect();
     for (token, _) in &pairs {
         rig.driver.recv_start(*token);
@@ -75,13 +76,13 @@ pub(crate) fn requests_beyond_the_queue_are_kept<F: Fixture>() {
 pub(crate) fn a_wait_is_bounded_and_a_backlog_does_not_block<F: Fixture>() {
     const SOCKETS: usize = 1500;
     let _alone = crate::rig::heavy();
-    let mut rig = RigOf::<F>::open::<F>(Sizes {
+    let mut rig = Rig::<F>::open(Sizes {
         completions: 4096,
         ..Sizes::default()
     });
     let (listener, addr) = rig.listen();
     let peers: Vec<_> = (0..SOCKETS)
-        .map(|_| std::net::TcpStream::connect(addr).expect("the backlog has room"))
+        .map(|_| rig.net.connect(addr).expect("the backlog has room"))
         .collect();
     let mut accepted = 0;
     let mut events = Vec::new();

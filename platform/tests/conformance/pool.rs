@@ -5,17 +5,11 @@ use std::time::{Duration, Instant};
 
 use hioload_platform::{Driver, Event, Lease, Token};
 
-use crate::rig::{Fixture, RigOf, Sizes, pattern};
+use crate::net::Peer;
+use crate::rig::{Fixture, Rig, Sizes, pattern};
 
 /// Moves what was received to `held`; `bytes` collects it per socket.
-fn hold<D>(rig: &mut crate::rig::Rig<D>, held: &mut Vec<Lease>, mut take: impl FnMut(Token, &[u8]))
-where
-    D: Driver<
-            Socket = hioload_platform::Socket,
-            Listener = hioload_platform::Listener,
-            Source = std::os::fd::OwnedFd,
-        >,
-{
+fn hold<F: Fixture>(rig: &mut Rig<F>, held: &mut Vec<Lease>, mut take: impl FnMut(Token, &[u8])) {
     for event in rig.log.drain(..) {
         match event {
             Event::Received { token, lease } => {
@@ -34,7 +28,7 @@ pub(crate) fn an_empty_pool_stalls_and_returned_leases_resume<F: Fixture>() {
         leases_per_socket: 4,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     let mut pairs: Vec<_> = (0..16).map(|_| rig.pair()).collect();
     let mut received = vec![Vec::new(); pairs.len()];
     let sent: Vec<_> = (0..16).map(|seed| pattern(20_000, 2 * seed + 1)).collect();
@@ -79,7 +73,7 @@ pub(crate) fn a_returned_lease_resumes_at_once<F: Fixture>() {
         buffer_size: 512,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     let (token, mut peer) = rig.pair();
     peer.write_all(&[1; 1024]).expect("the socket buffers");
     rig.driver.recv_start(token);
@@ -122,12 +116,10 @@ pub(crate) fn one_greedy_socket_is_capped<F: Fixture>() {
         leases_per_socket: CAP,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     let (greedy, mut flood) = rig.pair();
     let (modest, mut trickle) = rig.pair();
-    flood
-        .set_nonblocking(true)
-        .expect("a socket may be non-blocking");
+    flood.never_block();
     rig.driver.recv_start(greedy);
     rig.driver.recv_start(modest);
     let (mut greedy_bytes, mut modest_bytes) = (0, 0);
@@ -179,7 +171,7 @@ pub(crate) fn buffers_of_closed_sockets_come_back<F: Fixture>() {
         buffer_size: 512,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     for round in 0..100 {
         let (token, mut peer) = rig.pair();
         rig.driver.recv_start(token);
@@ -212,7 +204,7 @@ pub(crate) fn a_lease_outlives_its_socket_and_its_driver<F: Fixture>() {
         leases_per_socket: 1,
         ..Sizes::default()
     };
-    let mut rig = RigOf::<F>::open::<F>(sizes);
+    let mut rig = Rig::<F>::open(sizes);
     let (token, mut peer) = rig.pair();
     rig.driver.recv_start(token);
     peer.write_all(b"kept").expect("the driver receives");

@@ -1,17 +1,18 @@
 //! D3: receiving is a stream.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::time::Duration;
 
 use hioload_platform::{Driver, Event, RecvEnd, Socket};
 
-use crate::rig::{Fixture, RigOf, Sizes, pattern, reset, socket_pair};
+use crate::net::{Net, Peer};
+use crate::os::Os;
+use crate::rig::{EventOf, Fixture, Rig, Sizes, pattern};
 
 const QUIET: Duration = Duration::from_millis(20);
 
 pub(crate) fn nothing_is_received_before_it_is_asked_for<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     peer.write_all(b"early").expect("the socket buffers");
     rig.never("an event", QUIET, |_| true);
@@ -20,7 +21,7 @@ pub(crate) fn nothing_is_received_before_it_is_asked_for<F: Fixture>() {
 }
 
 pub(crate) fn a_long_stream_arrives_whole_and_in_order<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes {
+    let mut rig = Rig::<F>::open(Sizes {
         buffer_size: 1500,
         ..Sizes::default()
     });
@@ -43,7 +44,7 @@ pub(crate) fn a_long_stream_arrives_whole_and_in_order<F: Fixture>() {
 }
 
 pub(crate) fn many_small_messages_of_many_sockets_keep_their_order<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes {
+    let mut rig = Rig::<F>::open(Sizes {
         buffer_size: 256,
         ..Sizes::default()
     });
@@ -63,11 +64,11 @@ pub(crate) fn many_small_messages_of_many_sockets_keep_their_order<F: Fixture>()
 }
 
 pub(crate) fn the_end_comes_after_the_bytes_and_sending_goes_on<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     rig.driver.recv_start(token);
     peer.write_all(b"last words").expect("the driver receives");
-    peer.shutdown(Shutdown::Write).expect("a half-close");
+    peer.shutdown();
     assert_eq!(rig.receive(token, 10), b"last words");
     assert!(matches!(rig.end(token), RecvEnd::Eof));
     rig.driver.recv_start(token);
@@ -83,11 +84,11 @@ pub(crate) fn the_end_comes_after_the_bytes_and_sending_goes_on<F: Fixture>() {
 }
 
 pub(crate) fn a_reset_is_a_failure<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, peer) = rig.pair();
     rig.driver.recv_start(token);
     rig.pump(Duration::ZERO);
-    reset(peer);
+    peer.reset();
     match rig.end(token) {
         RecvEnd::Failed(error) => {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -98,7 +99,7 @@ pub(crate) fn a_reset_is_a_failure<F: Fixture>() {
 }
 
 pub(crate) fn a_paused_stream_is_silent_and_loses_nothing<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     rig.driver.recv_start(token);
     peer.write_all(b"one").expect("the driver receives");
@@ -114,7 +115,7 @@ pub(crate) fn a_paused_stream_is_silent_and_loses_nothing<F: Fixture>() {
 }
 
 pub(crate) fn a_stream_resumed_while_its_pause_is_under_way_runs<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     let bytes = pattern(300 * 64, 3);
     let mut received = Vec::new();
@@ -139,9 +140,9 @@ pub(crate) fn a_stream_resumed_while_its_pause_is_under_way_runs<F: Fixture>() {
     assert!(received == bytes, "the bytes are those that were sent");
 }
 
-pub(crate) fn a_non_blocking_socket_is_served<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
-    let (socket, mut peer) = socket_pair();
+pub(crate) fn a_non_blocking_socket_is_served<F: Fixture<Net = Os>>() {
+    let mut rig = Rig::<F>::open(Sizes::default());
+    let (socket, mut peer) = rig.net.pair();
     let stream = std::net::TcpStream::from(std::os::fd::OwnedFd::from(socket));
     stream
         .set_nonblocking(true)
@@ -179,7 +180,7 @@ pub(crate) fn a_non_blocking_socket_is_served<F: Fixture>() {
 }
 
 pub(crate) fn received_bytes_may_be_changed_in_place<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes {
+    let mut rig = Rig::<F>::open(Sizes {
         buffers: 2,
         buffer_size: 64,
         ..Sizes::default()
@@ -191,7 +192,7 @@ pub(crate) fn received_bytes_may_be_changed_in_place<F: Fixture>() {
         peer.write_all(&sent).expect("the driver receives");
         let mut got = Vec::new();
         while got.len() < sent.len() {
-            let received = |event: &Event<Socket>| matches!(event, Event::Received { .. });
+            let received = |event: &EventOf<F>| matches!(event, Event::Received { .. });
             let Event::Received { mut lease, .. } = rig.expect("bytes", received) else {
                 continue;
             };
@@ -205,10 +206,10 @@ pub(crate) fn received_bytes_may_be_changed_in_place<F: Fixture>() {
 }
 
 pub(crate) fn a_reset_behind_unread_bytes_is_noticed<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (before, mut peer) = rig.pair();
     peer.write_all(b"bytes").expect("the socket buffers");
-    reset(peer);
+    peer.reset();
     rig.driver.recv_start(before);
     assert_eq!(rig.receive(before, 5), b"bytes");
     assert!(matches!(rig.end(before), RecvEnd::Failed(_)));
@@ -217,7 +218,7 @@ pub(crate) fn a_reset_behind_unread_bytes_is_noticed<F: Fixture>() {
     rig.driver.recv_start(armed);
     rig.never("an event", QUIET, |_| true);
     peer.write_all(b"bytes").expect("the driver receives");
-    reset(peer);
+    peer.reset();
     assert_eq!(rig.receive(armed, 5), b"bytes");
     assert!(matches!(rig.end(armed), RecvEnd::Failed(_)));
 }

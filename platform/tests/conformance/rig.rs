@@ -1,15 +1,14 @@
-//! What every test stands on: a driver, its events, and plain sockets as peers.
+//! What every test stands on: a driver, its events, and a network with peers.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::process::Command;
+use std::net::SocketAddr;
+use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hioload_platform::{
-    Driver, DriverError, Event, Frame, ListenOptions, Listener, RecvEnd, Segment, Socket, Token,
-};
+use hioload_platform::{Driver, DriverError, Event, Frame, Nanos, RecvEnd, Segment, Token};
+
+use crate::net::Net;
 
 /// A test that waits longer than this has failed: nothing here takes more than
 /// a fraction of a second on an idle machine.
@@ -43,27 +42,43 @@ impl Default for Sizes {
 
 /// A backend under test.
 pub(crate) trait Fixture {
-    type Driver: Driver<Socket = Socket, Listener = Listener, Source = OwnedFd>;
+    type Net: Net;
+    type Driver: Driver<
+            Socket = SocketOf<Self>,
+            Listener = <Self::Net as Net>::Listener,
+            Source = <Self::Net as Net>::Source,
+        >;
 
-    fn open(sizes: &Sizes) -> Result<Self::Driver, DriverError>;
+    /// How late a wait may end: generous, since machines are busy.
+    const LATENESS: Nanos = 2_000_000_000;
+
+    /// Whether the driver's time is the machine's.
+    const REAL_TIME: bool = true;
+
+    fn open(net: &Self::Net, sizes: &Sizes) -> Result<Self::Driver, DriverError>;
 }
 
-/// A driver and the events nobody has asked for yet.
-pub(crate) struct Rig<D: Driver> {
-    pub(crate) driver: D,
-    pub(crate) log: VecDeque<Event<D::Socket>>,
+pub(crate) type SocketOf<F> = <<F as Fixture>::Net as Net>::Socket;
+pub(crate) type PeerOf<F> = <<F as Fixture>::Net as Net>::Peer;
+pub(crate) type EventOf<F> = Event<SocketOf<F>>;
+
+/// A driver on its network, and the events nobody has asked for yet.
+pub(crate) struct Rig<F: Fixture> {
+    pub(crate) net: F::Net,
+    pub(crate) driver: F::Driver,
+    pub(crate) log: VecDeque<EventOf<F>>,
 }
 
-pub(crate) type RigOf<F> = Rig<<F as Fixture>::Driver>;
+impl<F: Fixture> Rig<F> {
+    pub(crate) fn open(sizes: Sizes) -> Self {
+        Self::join(&F::Net::new(), sizes)
+    }
 
-impl<D> Rig<D>
-where
-    D: Driver<Socket = Socket, Listener = Listener, Source = OwnedFd>,
-{
-    pub(crate) fn open<F: Fixture<Driver = D>>(sizes: Sizes) -> Self {
-        let driver = F::open(&sizes).expect("the driver opens");
+    /// A driver on a network that others are on.
+    pub(crate) fn join(net: &F::Net, sizes: Sizes) -> Self {
         Self {
-            driver,
+            net: net.clone(),
+            driver: F::open(net, &sizes).expect("the driver opens"),
             log: VecDeque::new(),
         }
     }
@@ -76,7 +91,7 @@ where
             .wait(Some(deadline), &mut events)
             .expect("the driver goes on");
         assert!(
-            events.len() <= D::BATCH,
+            events.len() <= F::Driver::BATCH,
             "a wait appends at most BATCH events"
         );
         self.log.extend(events);
@@ -86,8 +101,8 @@ where
     pub(crate) fn expect(
         &mut self,
         what: &str,
-        wanted: impl Fn(&Event<Socket>) -> bool,
-    ) -> Event<Socket> {
+        wanted: impl Fn(&EventOf<F>) -> bool,
+    ) -> EventOf<F> {
         let start = Instant::now();
         loop {
             if let Some(index) = self.log.iter().position(&wanted) {
@@ -122,20 +137,21 @@ where
         &mut self,
         what: &str,
         span: Duration,
-        filter: impl Fn(&Event<Socket>) -> bool,
+        filter: impl Fn(&EventOf<F>) -> bool,
     ) {
-        let start = Instant::now();
-        while let Some(left) = span.checked_sub(start.elapsed()) {
-            self.pump(left);
+        let end = self.driver.now() + u64::try_from(span.as_nanos()).expect("a short span");
+        loop {
+            let left = end.saturating_sub(self.driver.now());
+            self.pump(Duration::from_nanos(left));
             assert!(!self.log.iter().any(&filter), "{what}: {:?}", self.log);
+            if left == 0 {
+                return;
+            }
         }
     }
 
     pub(crate) fn listen(&mut self) -> (Token, SocketAddr) {
-        let listener = bind();
-        let addr = listener
-            .local_addr()
-            .expect("a bound listener has an address");
+        let (listener, addr) = self.net.bind();
         (
             self.driver.listen(listener).expect("room for a listener"),
             addr,
@@ -143,7 +159,7 @@ where
     }
 
     /// The next socket a listener accepts.
-    pub(crate) fn accepted(&mut self, listener: Token) -> Socket {
+    pub(crate) fn accepted(&mut self, listener: Token) -> SocketOf<F> {
         let wanted = |event: &Event<_>| matches!(event, Event::Accepted { listener: l, .. } if *l == listener);
         match self.expect("accepted socket", wanted) {
             Event::Accepted { socket, .. } => socket,
@@ -152,8 +168,8 @@ where
     }
 
     /// An adopted socket and its peer, connected past the driver.
-    pub(crate) fn pair(&mut self) -> (Token, TcpStream) {
-        let (socket, peer) = socket_pair();
+    pub(crate) fn pair(&mut self) -> (Token, PeerOf<F>) {
+        let (socket, peer) = self.net.pair();
         (self.driver.adopt(socket).expect("room for a socket"), peer)
     }
 
@@ -248,29 +264,6 @@ pub(crate) fn queue_of(pieces: &[&[u8]]) -> VecDeque<Segment> {
         .collect()
 }
 
-pub(crate) fn loopback(port: u16) -> SocketAddr {
-    (Ipv4Addr::LOCALHOST, port).into()
-}
-
-pub(crate) fn bind() -> Listener {
-    Listener::bind(&ListenOptions::new(loopback(0))).expect("loopback can be bound")
-}
-
-/// Two ends of one TCP connection.
-pub(crate) fn socket_pair() -> (Socket, TcpStream) {
-    let listener = std::net::TcpListener::bind(loopback(0)).expect("loopback can be bound");
-    let addr = listener
-        .local_addr()
-        .expect("a bound listener has an address");
-    let peer = TcpStream::connect(addr).expect("the backlog has room");
-    let (stream, _) = listener.accept().expect("a connection waits");
-    peer.set_read_timeout(Some(PATIENCE))
-        .expect("a timeout can be set");
-    peer.set_nodelay(true).expect("TCP_NODELAY can be set");
-    stream.set_nodelay(true).expect("TCP_NODELAY can be set");
-    (Socket::from(stream), peer)
-}
-
 /// Bytes in which every position is recognisable.
 pub(crate) fn pattern(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed | 1;
@@ -284,72 +277,17 @@ pub(crate) fn pattern(len: usize, seed: u32) -> Vec<u8> {
         .collect()
 }
 
-/// Closes a socket with a reset instead of an orderly end.
-pub(crate) fn reset(peer: TcpStream) {
-    socket2::SockRef::from(&peer)
-        .set_linger(Some(Duration::ZERO))
-        .expect("SO_LINGER can be set");
-    drop(peer);
-}
-
-/// A listener whose backlog is full: connecting to it gets no answer.
-pub(crate) struct FullListener {
-    pub(crate) addr: SocketAddr,
-    _listener: Socket2,
-    _waiting: Vec<Socket2>,
-}
-
-type Socket2 = socket2::Socket;
-
-pub(crate) fn full_listener() -> FullListener {
-    let socket =
-        || Socket2::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a TCP socket");
-    let listener = socket();
-    listener
-        .bind(&loopback(0).into())
-        .expect("loopback can be bound");
-    listener.listen(0).expect("a socket may listen");
-    let addr = listener
-        .local_addr()
-        .expect("a bound listener has an address");
-    let addr = addr.as_socket().expect("an IPv4 address");
-    let mut waiting = Vec::new();
-    // One more than the backlog fills it; the rest make sure.
-    for _ in 0..4 {
-        let client = socket();
-        client
-            .set_nonblocking(true)
-            .expect("a socket may be non-blocking");
-        // EINPROGRESS, or connected at once.
-        let _ = client.connect(&addr.into());
-        waiting.push(client);
-    }
-    FullListener {
-        addr,
-        _listener: listener,
-        _waiting: waiting,
-    }
-}
-
 /// Keeps tests that take thousands of descriptors from running together.
 pub(crate) fn heavy() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a test in a process of its own: this binary again, for that one test.
+/// Runs a test in a process of its own.
 pub(crate) fn alone(path: &str, test: fn()) {
-    const CHILD: &str = "CONFORMANCE_TEST_ALONE";
-    if std::env::var_os(CHILD).is_some() {
+    let Some(output) = child(path) else {
         return test();
-    }
-    let (_crate, name) = path.split_once("::").expect("a module path");
-    let binary = std::env::current_exe().expect("this test has a binary");
-    let output = Command::new(binary)
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .expect("the test binary runs");
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -357,4 +295,20 @@ pub(crate) fn alone(path: &str, test: fn()) {
         "alone it failed:\n{text}\n{errors}"
     );
     assert!(text.contains("1 passed"), "it did run: {text}");
+}
+
+/// What became of the test at `path` in a process of its own: this binary
+/// again, for that one test. `None` in that process.
+pub(crate) fn child(path: &str) -> Option<Output> {
+    const CHILD: &str = "CONFORMANCE_TEST_ALONE";
+    if std::env::var_os(CHILD).is_some() {
+        return None;
+    }
+    let (_crate, name) = path.split_once("::").expect("a module path");
+    let binary = std::env::current_exe().expect("this test has a binary");
+    let output = Command::new(binary)
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .output();
+    Some(output.expect("the test binary runs"))
 }

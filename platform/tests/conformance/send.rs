@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use hioload_platform::{ChunkPool, Driver, Frame, Segment};
 
-use crate::rig::{Fixture, RigOf, Sizes, pattern, queue_of, reset, socket_pair};
+use crate::net::{Net, Peer};
+use crate::rig::{Fixture, Rig, Sizes, pattern, queue_of};
 
 pub(crate) fn a_second_send_waits_for_the_first<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     let mut first = queue_of(&[b"first "]);
     rig.driver.send(token, &mut VecDeque::new());
@@ -32,11 +33,9 @@ pub(crate) fn a_second_send_waits_for_the_first<F: Fixture>() {
 }
 
 pub(crate) fn a_slow_reader_gets_every_byte_of_a_large_send<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
-    let (socket, mut peer) = socket_pair();
-    socket2::SockRef::from(&socket)
-        .set_send_buffer_size(4096)
-        .expect("a small buffer");
+    let mut rig = Rig::<F>::open(Sizes::default());
+    let (socket, mut peer) = rig.net.pair();
+    F::Net::narrow(&socket, &peer);
     let token = rig.driver.adopt(socket).expect("room for a socket");
     let bytes = pattern(6 << 20, 11);
     let mut queue: VecDeque<_> = bytes
@@ -75,7 +74,7 @@ pub(crate) fn a_slow_reader_gets_every_byte_of_a_large_send<F: Fixture>() {
 }
 
 pub(crate) fn many_segments_arrive_in_order<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     let pool = ChunkPool::new();
     let mut expected = Vec::new();
@@ -111,9 +110,9 @@ pub(crate) fn many_segments_arrive_in_order<F: Fixture>() {
 }
 
 pub(crate) fn a_send_to_a_gone_peer_fails<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, peer) = rig.pair();
-    reset(peer);
+    peer.reset();
     let start = std::time::Instant::now();
     loop {
         assert!(
@@ -129,7 +128,7 @@ pub(crate) fn a_send_to_a_gone_peer_fails<F: Fixture>() {
 }
 
 pub(crate) fn the_end_follows_the_last_byte<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     let bytes = pattern(3 << 20, 13);
     rig.send(token, &bytes);
@@ -150,7 +149,7 @@ pub(crate) fn the_end_follows_the_last_byte<F: Fixture>() {
 }
 
 pub(crate) fn empty_segments_do_no_harm<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let (token, mut peer) = rig.pair();
     rig.send(token, b"");
     assert_eq!(rig.sent(token).expect("nothing to send"), 0);

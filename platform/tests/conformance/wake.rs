@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use hioload_platform::{Driver, Event, Wake};
 
-use crate::rig::{Fixture, RigOf, Sizes};
+use crate::rig::{Fixture, Rig, Sizes};
 
 fn woken<S>(event: &Event<S>) -> bool {
     matches!(event, Event::Woken)
 }
 
 pub(crate) fn wakes_before_a_turn_cost_one<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let waker = rig.driver.waker();
     for _ in 0..3 {
         for _ in 0..100 {
@@ -28,7 +28,7 @@ pub(crate) fn wakes_before_a_turn_cost_one<F: Fixture>() {
 pub(crate) fn no_wake_of_many_threads_is_lost<F: Fixture>() {
     const THREADS: u64 = 8;
     const WAKES: u64 = 2000;
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let said = Arc::new(AtomicU64::new(0));
     let threads: Vec<_> = (0..THREADS)
         .map(|_| {
@@ -63,7 +63,7 @@ pub(crate) fn drivers_wake_each_other<F: Fixture>() {
     let (to_second, from_first) = mpsc::channel();
     let (to_first, from_second) = mpsc::channel();
     let play = |parity: u64, ball: Arc<AtomicU64>| {
-        move |mut rig: RigOf<F>, peer: &<F::Driver as Driver>::Waker| {
+        move |mut rig: Rig<F>, peer: &<F::Driver as Driver>::Waker| {
             loop {
                 let now = ball.load(Ordering::Relaxed);
                 if now >= ROUNDS {
@@ -80,16 +80,16 @@ pub(crate) fn drivers_wake_each_other<F: Fixture>() {
             }
         }
     };
+    let rig = Rig::<F>::open(Sizes::default());
     let second = std::thread::spawn({
-        let play = play(1, Arc::clone(&ball));
+        let (net, play) = (rig.net.clone(), play(1, Arc::clone(&ball)));
         move || {
-            let rig = RigOf::<F>::open::<F>(Sizes::default());
+            let rig = Rig::<F>::join(&net, Sizes::default());
             to_first.send(rig.driver.waker()).expect("the first waits");
             let peer = from_first.recv().expect("the first sends");
             play(rig, &peer);
         }
     });
-    let rig = RigOf::<F>::open::<F>(Sizes::default());
     to_second
         .send(rig.driver.waker())
         .expect("the second waits");
@@ -100,11 +100,11 @@ pub(crate) fn drivers_wake_each_other<F: Fixture>() {
 }
 
 pub(crate) fn a_wake_ends_a_wait_without_deadline<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let waker = rig.driver.waker();
     let sleeper = std::thread::spawn(move || {
         // Long enough for the other thread to wait in the kernel.
-        RigOf::<F>::open::<F>(Sizes::default()).pump(Duration::from_millis(20));
+        Rig::<F>::open(Sizes::default()).pump(Duration::from_millis(20));
         waker.wake();
     });
     let mut events = Vec::new();
@@ -116,7 +116,7 @@ pub(crate) fn a_wake_ends_a_wait_without_deadline<F: Fixture>() {
 }
 
 pub(crate) fn a_driver_may_wake_itself<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let own = rig.driver.waker();
     rig.driver.wake(&own);
     rig.expect("wake", woken);
@@ -124,14 +124,14 @@ pub(crate) fn a_driver_may_wake_itself<F: Fixture>() {
 }
 
 pub(crate) fn a_wake_of_a_gone_driver_does_nothing<F: Fixture>() {
-    let rig = RigOf::<F>::open::<F>(Sizes::default());
+    let rig = Rig::<F>::open(Sizes::default());
     let gone = rig.driver.waker();
     drop(rig);
     gone.wake();
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     rig.driver.wake(&gone);
     let gone = {
-        let other = RigOf::<F>::open::<F>(Sizes::default());
+        let other = Rig::<F>::open(Sizes::default());
         other.driver.waker()
     };
     rig.driver.wake(&gone);
@@ -139,10 +139,10 @@ pub(crate) fn a_wake_of_a_gone_driver_does_nothing<F: Fixture>() {
 }
 
 pub(crate) fn a_wake_of_a_driver_that_ends_before_its_turn_arrives<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes::default());
+    let mut rig = Rig::<F>::open(Sizes::default());
     let waker = rig.driver.waker();
     let other = std::thread::spawn(move || {
-        let mut other = RigOf::<F>::open::<F>(Sizes::default());
+        let mut other = Rig::<F>::open(Sizes::default());
         other.driver.wake(&waker);
     });
     other.join().expect("the other thread ends");

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use hioload_platform::{ChunkPool, Driver, Frame, Segment};
 
-use crate::rig::{Fixture, RigOf, Sizes, pattern};
+use crate::rig::{Fixture, Rig, Sizes, pattern};
 
 pub(crate) fn a_copied_zero_copy_send_is_the_last<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes {
+    let mut rig = Rig::<F>::open(Sizes {
         zero_copy: Some(1),
         ..Sizes::default()
     });
@@ -59,7 +59,7 @@ pub(crate) fn a_copied_zero_copy_send_is_the_last<F: Fixture>() {
 }
 
 pub(crate) fn a_close_does_not_wait_for_a_peer_to_acknowledge<F: Fixture>() {
-    let mut rig = RigOf::<F>::open::<F>(Sizes {
+    let mut rig = Rig::<F>::open(Sizes {
         zero_copy: Some(1),
         ..Sizes::default()
     });
