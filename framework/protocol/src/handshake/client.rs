@@ -158,12 +158,13 @@ pub fn parse_response(
     limits: &HandshakeLimits,
 ) -> Result<Parsed<Response>, ResponseError> {
     let within = &buf[..buf.len().min(limits.max_bytes)];
-    let end = field::head_len(within);
+    let lines = field::lines(within);
+    let end = lines.head_len;
     let head = &within[..end.unwrap_or(within.len())];
-    if field::has_bare_line_end(head) {
+    if lines.bare {
         return Err(ResponseError::Malformed("line end is not CR LF"));
     }
-    let mut headers = vec![EMPTY_HEADER; limits.max_headers];
+    let mut headers = vec![EMPTY_HEADER; lines.count.min(limits.max_headers)];
     let mut parsed = httparse::Response::new(&mut headers);
     let status = parsed.parse(head).map_err(malformed)?;
     if end.is_none() && buf.len() >= limits.max_bytes {

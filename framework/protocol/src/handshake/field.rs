@@ -64,7 +64,24 @@ pub(super) fn is_token_bytes(text: &[u8]) -> bool {
 }
 
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    const TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
+    TOKEN[usize::from(byte)]
+}
+
+/// Which bytes are letters, digits or one of `others`.
+pub(super) const fn alphanumeric_or(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
 }
 
 /// Visible characters, spaces and tabs; above all no line end.
@@ -86,25 +103,37 @@ pub(super) fn has_token<'b>(mut values: impl Iterator<Item = &'b [u8]>, token: &
     values.any(|value| list(value).any(|element| element.eq_ignore_ascii_case(token.as_bytes())))
 }
 
-/// Whether a CR or LF stands on its own (RFC 9112 section 2.2). A CR at the end
-/// may still get its LF.
-pub(super) fn has_bare_line_end(head: &[u8]) -> bool {
-    let mut previous = 0;
-    for &byte in head {
-        if (byte == b'\n') != (previous == b'\r') {
-            return true;
-        }
-        previous = byte;
-    }
-    false
+/// The lines of a head, found in one pass over its line ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lines {
+    /// The length of the head, with its empty line, if it is all there.
+    pub(super) head_len: Option<usize>,
+    /// The length of the first line with its end, if that is there.
+    pub(super) first: Option<usize>,
+    /// Complete lines, the empty one included.
+    pub(super) count: usize,
+    /// Whether a CR or LF stands on its own (RFC 9112 section 2.2). A CR at
+    /// the end may still get its LF.
+    pub(super) bare: bool,
 }
 
-/// The length of the head, with its empty line, if it is all there.
-pub(super) fn head_len(bytes: &[u8]) -> Option<usize> {
-    bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map(|at| at + 4)
+/// Reads up to the end of the head.
+pub(super) fn lines(bytes: &[u8]) -> Lines {
+    let mut lines = Lines::default();
+    for at in memchr::memchr2_iter(b'\r', b'\n', bytes) {
+        if bytes[at] == b'\r' {
+            lines.bare |= bytes.get(at + 1).is_some_and(|&next| next != b'\n');
+            continue;
+        }
+        lines.bare |= at == 0 || bytes[at - 1] != b'\r';
+        lines.first = lines.first.or(Some(at + 1));
+        lines.count += 1;
+        if bytes[..=at].ends_with(b"\r\n\r\n") {
+            lines.head_len = Some(at + 1);
+            break;
+        }
+    }
+    lines
 }
 
 #[cfg(test)]
@@ -114,11 +143,25 @@ mod tests {
     #[test]
     fn line_ends_must_be_cr_lf() {
         for good in [&b"a\r\nb\r\n\r\n"[..], b"a\r", b"", b"\r\n"] {
-            assert!(!has_bare_line_end(good), "{good:?}");
+            assert!(!lines(good).bare, "{good:?}");
         }
         for bad in [&b"a\nb"[..], b"a\rb", b"\n", b"a\r\r\n", b"a\r\n\n"] {
-            assert!(has_bare_line_end(bad), "{bad:?}");
+            assert!(lines(bad).bare, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_head_ends_at_the_first_empty_line() {
+        let found = lines(b"GET /\r\nA: b\r\n\r\n\nrest\r\n\r\n");
+        let expected = Lines {
+            head_len: Some(15),
+            first: Some(7),
+            count: 3,
+            bare: false,
+        };
+        assert_eq!(found, expected);
+        assert_eq!(lines(b"GET /\r\nA: b\r\n").head_len, None);
+        assert_eq!(lines(b"\r\n\r").head_len, None);
     }
 
     #[test]

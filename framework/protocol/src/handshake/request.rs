@@ -6,7 +6,7 @@
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
-use super::field::{has_bare_line_end, has_token, head_len, is_token, list};
+use super::field::{alphanumeric_or, has_token, is_token, lines, list};
 use super::{HandshakeLimits, Parsed, Refusal};
 
 /// The HTTP version of a request.
@@ -58,14 +58,18 @@ pub fn parse_request<'b>(
         return Err(Refusal::BadRequest("empty line before the request"));
     }
     let within = &bytes[..bytes.len().min(limits.max_bytes)];
-    let end = head_len(within);
+    let lines = lines(within);
+    let end = lines.head_len;
     let head = &within[..end.unwrap_or(within.len())];
-    check_request_line(head, limits)?;
-    if has_bare_line_end(head) {
+    if lines.first.unwrap_or(head.len()) > limits.max_request_line {
+        return Err(Refusal::UriTooLong);
+    }
+    if lines.bare {
         return Err(Refusal::BadRequest("line end is not CR LF"));
     }
 
-    let mut headers = vec![EMPTY_HEADER; limits.max_headers];
+    // No head has more headers than lines.
+    let mut headers = vec![EMPTY_HEADER; lines.count.min(limits.max_headers)];
     let mut parsed = httparse::Request::new(&mut headers);
     let status = parsed.parse(head).map_err(refuse)?;
     if end.is_none() && bytes.len() >= limits.max_bytes {
@@ -96,18 +100,6 @@ pub fn parse_request<'b>(
         head_len: skipped + len,
         value,
     })
-}
-
-fn check_request_line(head: &[u8], limits: &HandshakeLimits) -> Result<(), Refusal> {
-    let line = head
-        .iter()
-        .position(|&b| b == b'\n')
-        .map_or(head.len(), |at| at + 1);
-    if line > limits.max_request_line {
-        Err(Refusal::UriTooLong)
-    } else {
-        Ok(())
-    }
 }
 
 #[cold]
@@ -213,10 +205,14 @@ impl<'b> Request<'b> {
 
     fn check(&self) -> Result<(), Refusal> {
         self.check_target()?;
-        for name in SINGLE {
-            if self.header_all(name).nth(1).is_some() {
+        let mut seen = 0_u8;
+        for header in &self.headers {
+            let is = |name: &&str| name.eq_ignore_ascii_case(header.name);
+            let single = SINGLE.iter().position(is).map_or(0, |index| 1 << index);
+            if seen & single != 0 {
                 return Err(Refusal::BadRequest("repeated header that may occur once"));
             }
+            seen |= single;
         }
         let host = self.header_all("host").next();
         if self.version == Version::Http11 && host.is_none() {
@@ -276,7 +272,8 @@ fn decimal(text: &str) -> Option<u64> {
 
 /// Bytes of `uri-host [":" port]` (RFC 3986 section 3.2.2).
 fn is_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte)
+    const HOST: [bool; 256] = alphanumeric_or(b"-._~!$&'()*+,;=%:[]");
+    HOST[usize::from(byte)]
 }
 
 /// What follows the authority of `http://authority/path`.
