@@ -71,9 +71,9 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 /// Which bytes are letters, digits or one of `others`.
 pub(super) const fn alphanumeric_or(others: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
-    let mut byte = 0;
+    let mut byte = 0_u8;
     while byte < 128 {
-        table[byte as usize] = (byte as u8).is_ascii_alphanumeric();
+        table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;
     }
     let mut at = 0;
