@@ -1,5 +1,10 @@
 //! Monotonic time, in nanoseconds.
 
+#[cfg_attr(target_os = "linux", path = "clock/linux.rs")]
+#[cfg_attr(windows, path = "clock/windows.rs")]
+mod imp;
+
+use std::io;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds. A point in time counts from the arbitrary start of a [`Clock`].
@@ -11,7 +16,8 @@ pub fn nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The machine's monotonic clock (`CLOCK_MONOTONIC` on Linux).
+/// The machine's monotonic clock: `CLOCK_MONOTONIC` on Linux,
+/// `QueryPerformanceCounter` on Windows.
 ///
 /// All clocks of one process share their start, so that times may travel
 /// between threads.
@@ -40,5 +46,26 @@ impl Clock {
 impl Default for Clock {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// Asks the system to wake the calling thread at most `slack` after the time it
+/// asked for. Linux wakes 50 microseconds late unless told otherwise. Windows
+/// wakes on ticks, of 15.6 milliseconds or of one at best, and for the whole
+/// process: any slack asks for the best.
+///
+/// # Errors
+/// When the system refuses; wakes are as late as before then.
+pub fn limit_slack(slack: Nanos) -> io::Result<()> {
+    imp::limit_slack(slack)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slack_can_be_limited() {
+        limit_slack(1_000).expect("any thread may ask");
     }
 }
