@@ -1,12 +1,18 @@
 //! Pinning threads to CPUs.
 
-#[cfg_attr(target_os = "linux", path = "affinity/linux.rs")]
-#[cfg_attr(windows, path = "affinity/windows.rs")]
-mod imp;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
 
 use thiserror::Error;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(windows)]
+use windows as imp;
 
 #[cfg(windows)]
 pub(crate) use imp::cpus;

@@ -1,11 +1,17 @@
 //! Monotonic time, in nanoseconds.
 
-#[cfg_attr(target_os = "linux", path = "clock/linux.rs")]
-#[cfg_attr(windows, path = "clock/windows.rs")]
-mod imp;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
 use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(windows)]
+use windows as imp;
 
 /// Nanoseconds. A point in time counts from the arbitrary start of a [`Clock`].
 pub type Nanos = u64;

@@ -1,13 +1,19 @@
 //! What the operating system allows this process.
 
-#[cfg_attr(unix, path = "limits/unix.rs")]
-#[cfg_attr(windows, path = "limits/windows.rs")]
-mod imp;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::fmt;
 use std::io;
 
 use thiserror::Error;
+
+#[cfg(unix)]
+use unix as imp;
+#[cfg(windows)]
+use windows as imp;
 
 /// A limit of this process: what counts now, and how far it may be raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,16 +11,16 @@ mod windows;
 use std::fmt;
 
 pub use advice::Advice;
-#[cfg(target_os = "linux")]
-use linux as imp;
 pub use setting::{Setting, Settings};
-#[cfg(windows)]
-use windows as imp;
 
 pub use crate::limits::{Limit, Limits};
-
 use crate::placement::Plan;
 use crate::topology::Topology;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(windows)]
+use windows as imp;
 
 /// One thing a kernel may offer.
 #[derive(Clone, Debug, PartialEq, Eq)]

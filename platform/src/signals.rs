@@ -1,24 +1,29 @@
 //! Requests from outside: to stop, to read configuration again.
 
-#[cfg_attr(unix, path = "signals/unix.rs")]
-#[cfg_attr(windows, path = "signals/windows.rs")]
-mod imp;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
+
+#[cfg(unix)]
+use unix as imp;
+#[cfg(windows)]
+use windows as imp;
 
 pub use imp::Watch;
 
 /// What someone outside asks of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// To stop. On Unix SIGINT and SIGTERM; on Windows Ctrl-C, Ctrl-Break, and
-    /// the end of the console, the session or the machine.
+    /// To stop. On Unix SIGINT and SIGTERM; on Windows [`ask_to_stop`], Ctrl-C,
+    /// Ctrl-Break, and the end of the console, the session or the machine.
     Stop {
         /// What asks.
         by: &'static str,
     },
-    /// To read again what may have changed: SIGHUP. Windows has no such
-    /// request.
+    /// To read again what may have changed: SIGHUP, or [`ask_to_reload`].
     Reload,
 }
 
@@ -26,7 +31,8 @@ pub enum Signal {
 ///
 /// On Unix they are blocked in the calling thread and in all that it starts
 /// from then on, so hold them before others exist. On Windows the console's
-/// handler is the process's: one `Signals` at a time.
+/// handler is the process's: one `Signals` at a time. What is asked twice
+/// before it is heeded may count once.
 #[derive(Debug)]
 pub struct Signals(imp::Held);
 
@@ -54,9 +60,9 @@ impl Signals {
     }
 }
 
-/// Asks another process to stop gracefully: SIGTERM on Unix; on Windows
-/// Ctrl-Break to the process group `process`, which has the caller's console
-/// (`CREATE_NEW_PROCESS_GROUP` makes a child the first of its group).
+/// Asks a process to stop gracefully: SIGTERM on Unix; on Windows an event that
+/// [`Signals`] waits for, `Local\hioload-stop-` and the process's number, so
+/// that the two need not share a console.
 ///
 /// # Errors
 /// When there is no such process, or it is not the caller's to stop.
@@ -64,13 +70,22 @@ pub fn ask_to_stop(process: u32) -> io::Result<()> {
     imp::ask_to_stop(process)
 }
 
+/// Asks a process to reload: SIGHUP on Unix; on Windows an event,
+/// `Local\hioload-reload-` and the process's number.
+///
+/// # Errors
+/// As [`ask_to_stop`]; on Windows also when the process does not reload.
+pub fn ask_to_reload(process: u32) -> io::Result<()> {
+    imp::ask_to_reload(process)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_not_asked_to_stop() {
-        let error = ask_to_stop(0).expect_err("0 would be a whole group");
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    fn nobody_is_not_asked() {
+        ask_to_stop(0).expect_err("0 would be a whole group on Unix");
+        ask_to_reload(0).expect_err("0 would be a whole group on Unix");
     }
 }

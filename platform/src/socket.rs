@@ -1,8 +1,9 @@
 //! Sockets and listeners that no driver has attached yet.
 
-#[cfg_attr(unix, path = "socket/unix.rs")]
-#[cfg_attr(windows, path = "socket/windows.rs")]
-mod imp;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -10,6 +11,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use socket2::{Domain, Protocol, Type};
 
 use crate::error::BindError;
+
+#[cfg(unix)]
+use unix as imp;
+#[cfg(windows)]
+use windows as imp;
 
 pub(crate) use imp::DENIED;
 

@@ -1,12 +1,18 @@
 //! What the calling thread costs.
 
-#[cfg_attr(target_os = "linux", path = "thread_time/linux.rs")]
-#[cfg_attr(windows, path = "thread_time/windows.rs")]
-mod imp;
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(windows)]
+mod windows;
 
 use std::ops::Sub;
 
 use crate::clock::Nanos;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(windows)]
+use windows as imp;
 
 /// CPU time of one thread since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

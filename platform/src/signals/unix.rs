@@ -85,11 +85,19 @@ impl Drop for Watch {
 }
 
 pub(super) fn ask_to_stop(process: u32) -> io::Result<()> {
+    send(process, signal::SIGTERM)
+}
+
+pub(super) fn ask_to_reload(process: u32) -> io::Result<()> {
+    send(process, signal::SIGHUP)
+}
+
+fn send(process: u32, signal: signal::Signal) -> io::Result<()> {
     let process = i32::try_from(process)
         .ok()
         .filter(|&process| process > 0)
         .ok_or(io::ErrorKind::InvalidInput)?;
-    Ok(signal::kill(Pid::from_raw(process), signal::SIGTERM)?)
+    Ok(signal::kill(Pid::from_raw(process), signal)?)
 }
 
 #[cfg(test)]
