@@ -1,6 +1,6 @@
 //! The limit on open descriptors.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use hioload_platform::limits::{self, LimitError};
 
 /// Descriptors of each thread besides its connections: ring, eventfd, timer
 /// and what a probe opens for a moment.
@@ -14,36 +14,33 @@ pub(crate) fn needed(connections: usize, threads: usize) -> u64 {
     connections as u64 + threads as u64 * PER_THREAD + RESERVE
 }
 
-/// Raises the soft limit to the hard one and checks that `needed` fit.
+/// Raises the limit as far as it goes and checks that `needed` fit.
 ///
 /// # Errors
 /// What to do when they do not fit.
 pub(crate) fn reserve(needed: u64) -> Result<(), String> {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)
-        .map_err(|errno| format!("cannot read the limit on open files: {errno}"))?;
-    let limit = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() {
-        hard
-    } else {
-        soft
-    };
-    if needed <= limit {
-        return Ok(());
+    match limits::raise_nofile(needed) {
+        Ok(_) => Ok(()),
+        Err(LimitError::TooLow { now, .. }) => Err(format!(
+            "this run needs {needed} open files, the limit is {now} (ulimit -Hn); raise it \
+             (`ulimit -n {needed}` as root, or LimitNOFILE=, or limits.conf), or use fewer \
+             connections"
+        )),
+        Err(error) => Err(format!("cannot make room for open files: {error}")),
     }
-    Err(format!(
-        "this run needs {needed} open files, the limit is {limit} (ulimit -Hn); raise it \
-         (`ulimit -n {needed}` as root, or LimitNOFILE=, or limits.conf), or use fewer connections"
-    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use hioload_platform::limits::Limits;
+
     use super::*;
 
     #[test]
-    fn the_soft_limit_is_raised_to_the_hard_one() {
-        assert_eq!(reserve(1), Ok(()));
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        assert_eq!(soft, hard);
+    fn the_limit_is_raised_to_what_is_needed() {
+        let hard = Limits::read().nofile.unwrap().hard;
+        assert_eq!(reserve(hard), Ok(()));
+        assert!(Limits::read().nofile.unwrap().soft >= hard);
     }
 
     #[test]

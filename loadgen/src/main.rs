@@ -10,7 +10,6 @@
 mod broadcast;
 mod cli;
 mod control;
-mod cpu;
 mod descriptors;
 mod echo;
 mod exit;

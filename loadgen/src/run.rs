@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 
-use nix::sys::prctl;
-
-use hioload_platform::backend::Selected;
-use hioload_platform::backend::uring::UringConfig;
-use hioload_platform::clock::Clock;
+use hioload_platform::backend::{Selected, SelectedConfig};
+use hioload_platform::clock::{self, Clock};
 use hioload_platform::{Driver, DriverError, Nanos, Wake, affinity};
 
 use crate::broadcast::{Broadcast, Membership};
@@ -30,7 +27,7 @@ const SETTLE: Nanos = 200_000_000;
 /// How late the kernel may wake a generator thread, in nanoseconds. With the
 /// default of 50 microseconds half of all messages left 45 microseconds late,
 /// half of the latency of an idle server; now 29 on the same virtual machine.
-const TIMER_SLACK: u64 = 1_000;
+const TIMER_SLACK: Nanos = 1_000;
 
 type Waker = <Selected as Driver>::Waker;
 
@@ -60,7 +57,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Ended, String> {
     let control = Arc::new(Control::new(settings.threads, publishers));
     let (notes, inbox) = mpsc::channel();
     let on_signal = notes.clone();
-    signals::watch(move || {
+    let _watched = signals::watch(move || {
         // The main thread is gone only when the process is about to end.
         drop(on_signal.send(Note::Interrupted));
     })
@@ -115,7 +112,7 @@ fn work(
     }
     // Where it is refused, sends are planned as precisely and leave some 50
     // microseconds later, which the lateness shows.
-    let _ = prctl::set_timerslack(TIMER_SLACK);
+    let _later = clock::limit_slack(TIMER_SLACK);
     let driver = open_driver(settings, thread)?;
     drop(notes.send(Note::Started(driver.waker())));
     match settings.load {
@@ -146,9 +143,9 @@ fn work(
 
 fn open_driver(settings: &Settings, thread: usize) -> Result<Selected, DriverError> {
     let sockets = u32::try_from(settings.share(thread)).unwrap_or(u32::MAX);
-    let defaults = UringConfig::default();
+    let defaults = SelectedConfig::default();
     let max_sockets = sockets.saturating_add(16).max(defaults.max_sockets);
-    Selected::open(UringConfig {
+    Selected::open(SelectedConfig {
         max_sockets,
         ..defaults
     })

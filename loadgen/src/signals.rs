@@ -1,32 +1,33 @@
 //! Ctrl-C and SIGTERM: the first ends the run and reports, the second exits.
 
 use std::io;
-use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
+use hioload_platform::signals::{Signal, Signals, Watch};
 
 use crate::exit::Exit;
 
-/// Blocks the signals in the calling thread, and so in all it spawns, and calls
-/// `interrupted` from a thread of its own when one arrives. Call it before any
-/// other thread exists.
+/// What keeps the signals from ending the process.
+pub(crate) struct Watched {
+    /// Ends before the signals are let through again.
+    _watch: Watch,
+    _signals: Signals,
+}
+
+/// Holds the signals back in the calling thread, and so in all it spawns, and
+/// calls `interrupted` from a thread of its own when one arrives. Call it
+/// before any other thread exists.
 ///
 /// # Errors
 /// When the thread can not be started.
-pub(crate) fn watch(interrupted: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let mut set = SigSet::empty();
-    set.add(Signal::SIGINT);
-    set.add(Signal::SIGTERM);
-    set.thread_block()?;
-    thread::Builder::new()
-        .name("signals".into())
-        .spawn(move || {
-            if set.wait().is_ok() {
-                interrupted();
-            }
-            if set.wait().is_ok() {
-                std::process::exit(Exit::Interrupted.code().into());
-            }
-        })?;
-    Ok(())
+pub(crate) fn watch(interrupted: impl FnOnce() + Send + 'static) -> io::Result<Watched> {
+    let signals = Signals::hold(false)?;
+    let mut interrupted = Some(interrupted);
+    let watch = signals.watch(move |signal| match (signal, interrupted.take()) {
+        (Signal::Stop { .. }, Some(interrupted)) => interrupted(),
+        _ => std::process::exit(Exit::Interrupted.code().into()),
+    })?;
+    Ok(Watched {
+        _watch: watch,
+        _signals: signals,
+    })
 }

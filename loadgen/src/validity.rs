@@ -1,8 +1,8 @@
 //! Whether the numbers are about the server or about the generator.
 
 use hioload_platform::Nanos;
+use hioload_platform::thread_time::ThreadTime;
 
-use crate::cpu::Cpu;
 use crate::tally::{LATE, Tally};
 
 /// A thread that was on a CPU, or waiting for one, for more than this share of
@@ -21,7 +21,7 @@ const CROWDED: f64 = 0.10;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spent {
     /// CPU time within the measurement.
-    pub(crate) cpu: Cpu,
+    pub(crate) cpu: ThreadTime,
     /// The measurement.
     pub(crate) measured: Nanos,
 }
@@ -139,7 +139,7 @@ mod tests {
 
     fn thread(used: Nanos, waited: Nanos) -> Spent {
         Spent {
-            cpu: Cpu {
+            cpu: ThreadTime {
                 user: used / 2,
                 system: used - used / 2,
                 waited,
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn nothing_measured_is_not_valid() {
         let nothing = Spent {
-            cpu: Cpu::default(),
+            cpu: ThreadTime::default(),
             measured: 0,
         };
         assert!(reasons(&tally(), &[nothing])[0].contains("nothing was measured"));

@@ -6,11 +6,11 @@ mod receiving;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use hioload_platform::thread_time::ThreadTime;
 use hioload_platform::{Driver, DriverError, Event, Nanos};
 use hioload_protocol::handshake::HandshakeLimits;
 
 use crate::control::Control;
-use crate::cpu::Cpu;
 use crate::link::Stage;
 use crate::links::Links;
 use crate::load::Workload;
@@ -32,7 +32,7 @@ pub(crate) struct Outcome {
     /// What it counted.
     pub(crate) tally: Tally,
     /// Its CPU time within the measurement.
-    pub(crate) cpu: Cpu,
+    pub(crate) cpu: ThreadTime,
     /// How long it measured.
     pub(crate) measured: Nanos,
     /// Its connections.
@@ -98,8 +98,8 @@ pub(crate) struct Worker<D: Driver, W> {
 /// CPU time at the ends of the measurement.
 #[derive(Debug, Default)]
 struct Meter {
-    from: Option<(Nanos, Cpu)>,
-    to: Option<(Nanos, Cpu)>,
+    from: Option<(Nanos, ThreadTime)>,
+    to: Option<(Nanos, ThreadTime)>,
 }
 
 impl<D: Driver, W: Workload> Worker<D, W> {
@@ -238,14 +238,14 @@ impl<D: Driver, W: Workload> Worker<D, W> {
 
     fn step_running(&mut self) {
         if self.meter.from.is_none() && self.now >= self.window.from {
-            self.meter.from = Some((self.now, Cpu::of_this_thread()));
+            self.meter.from = Some((self.now, ThreadTime::now()));
         }
         self.load.produce(&mut self.links, self.now);
         let stopped = self.control.stopped();
         if stopped || self.now >= self.window.to || self.links.open() == 0 {
             self.window.to = self.window.to.min(self.now);
             self.load.tally_mut().window.to = self.window.to;
-            self.meter.to = Some((self.now, Cpu::of_this_thread()));
+            self.meter.to = Some((self.now, ThreadTime::now()));
             self.load.stop(self.now);
             self.phase = Phase::Draining(self.now + self.settings.drain_timeout);
             self.step_draining(self.now + self.settings.drain_timeout);
@@ -358,10 +358,10 @@ impl Meter {
         }
     }
 
-    fn used(&self) -> Cpu {
+    fn used(&self) -> ThreadTime {
         match (self.from, self.to) {
             (Some((_, from)), Some((_, to))) => to - from,
-            _ => Cpu::default(),
+            _ => ThreadTime::default(),
         }
     }
 }

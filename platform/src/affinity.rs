@@ -1,10 +1,21 @@
 //! Pinning threads to CPUs.
 
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(windows)]
+mod windows;
+
 use std::io;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::unistd::Pid;
 use thiserror::Error;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(windows)]
+use windows as imp;
+
+#[cfg(windows)]
+pub(crate) use imp::cpus;
 
 /// A thread could not be placed.
 #[derive(Debug, Error)]
@@ -29,39 +40,36 @@ pub enum AffinityError {
 }
 
 /// The CPUs the calling thread may run on, in ascending order: what `taskset`,
-/// a cpuset cgroup or a container leaves.
+/// a cpuset cgroup or a container leaves, on Windows `start /affinity` or a
+/// job. Windows numbers CPUs by group: CPU 3 of group 1 is 67.
 ///
 /// # Errors
-/// When the system call fails, as it does on a machine of more than 1024 CPUs.
+/// When the system call fails, as it does on a Linux machine of more than 1024
+/// CPUs.
 pub fn allowed() -> Result<Vec<usize>, AffinityError> {
-    let set = sched_getaffinity(Pid::from_raw(0)).map_err(|error| AffinityError::System {
-        call: "sched_getaffinity",
-        source: error.into(),
-    })?;
-    Ok((0..CpuSet::count())
-        .filter(|&cpu| set.is_set(cpu).unwrap_or(false))
-        .collect())
+    imp::allowed()
 }
 
 /// Pins the calling thread to one CPU. Memory it touches first from then on
-/// comes from that CPU's NUMA node; threads it starts inherit the pin.
+/// comes from that CPU's NUMA node. Threads it starts inherit the pin, but not
+/// on Windows.
 ///
 /// # Errors
 /// [`AffinityError::NotAllowed`] names the CPUs that can be used.
 pub fn pin(cpu: usize) -> Result<(), AffinityError> {
-    let mut set = CpuSet::new();
-    let refused = || AffinityError::NotAllowed {
-        cpu,
-        allowed: allowed().unwrap_or_default(),
-    };
-    set.set(cpu).map_err(|_too_large| refused())?;
-    match sched_setaffinity(Pid::from_raw(0), &set) {
-        Ok(()) => Ok(()),
-        Err(nix::errno::Errno::EINVAL) => Err(refused()),
-        Err(error) => Err(AffinityError::System {
-            call: "sched_setaffinity",
-            source: error.into(),
-        }),
+    imp::pin(cpu)
+}
+
+impl AffinityError {
+    fn not_allowed(cpu: usize) -> Self {
+        Self::NotAllowed {
+            cpu,
+            allowed: allowed().unwrap_or_default(),
+        }
+    }
+
+    fn system(call: &'static str, source: io::Error) -> Self {
+        Self::System { call, source }
     }
 }
 
@@ -106,7 +114,8 @@ mod tests {
 
     #[test]
     fn a_missing_cpu_is_named_with_the_allowed_ones() {
-        for cpu in [CpuSet::count() - 1, CpuSet::count() + 7] {
+        // The last that Linux and Windows can name, and beyond.
+        for cpu in [1023, 1031, (1 << 22) - 1, usize::MAX] {
             let error = pin(cpu).expect_err("there are not that many CPUs");
             assert!(
                 matches!(&error, AffinityError::NotAllowed { allowed, .. } if !allowed.is_empty())

@@ -4,8 +4,8 @@ pub mod sim;
 #[cfg(target_os = "linux")]
 pub mod uring;
 
-#[cfg(not(target_os = "linux"))]
-compile_error!("hioload runs on Linux with io_uring; no other backend exists yet");
+#[cfg(not(any(target_os = "linux", windows)))]
+compile_error!("hioload runs on Linux and Windows; no backend exists for this system yet");
 
 /// The driver this build uses.
 #[cfg(target_os = "linux")]

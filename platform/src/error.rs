@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 
 use thiserror::Error;
 
+use crate::socket;
+
 /// A driver could not do what it was asked.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -55,12 +57,7 @@ fn reason(source: &io::Error) -> String {
         io::ErrorKind::AddrInUse => {
             "the address is in use; stop the other process or choose another port".into()
         }
-        io::ErrorKind::PermissionDenied => {
-            "permission denied; choose a port of 1024 or above, or grant the right to low ones \
-             (AmbientCapabilities=CAP_NET_BIND_SERVICE of systemd, --cap-add NET_BIND_SERVICE of \
-             docker, sysctl net.ipv4.ip_unprivileged_port_start)"
-                .into()
-        }
+        io::ErrorKind::PermissionDenied => format!("permission denied; {}", socket::DENIED),
         io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".into(),
         _ => source.to_string(),
     }

@@ -22,7 +22,9 @@ pub mod error;
 pub mod limits;
 pub mod placement;
 pub mod probe;
+pub mod signals;
 pub mod socket;
+pub mod thread_time;
 pub mod topology;
 pub mod wake;
 

@@ -1,10 +1,19 @@
 //! What the operating system allows this process.
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
 use std::fmt;
 use std::io;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use thiserror::Error;
+
+#[cfg(unix)]
+use unix as imp;
+#[cfg(windows)]
+use windows as imp;
 
 /// A limit of this process: what counts now, and how far it may be raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +38,11 @@ impl fmt::Display for Limit {
 /// The limits a server runs into.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Open descriptors (`RLIMIT_NOFILE`): one per connection.
+    /// Open descriptors, one per connection: `RLIMIT_NOFILE`; what a process
+    /// of Windows may ever have.
     pub nofile: Option<Limit>,
     /// Locked memory in bytes (`RLIMIT_MEMLOCK`): before Linux 5.12 rings
-    /// count against it.
+    /// count against it. Windows has no such limit.
     pub memlock: Option<Limit>,
     /// Connections a listener may keep waiting (`net.core.somaxconn`).
     pub somaxconn: Option<u64>,
@@ -42,12 +52,7 @@ impl Limits {
     /// Reads them; what can not be read is `None`.
     #[must_use]
     pub fn read() -> Self {
-        let somaxconn = std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
-        Self {
-            nofile: limit(Resource::RLIMIT_NOFILE).ok(),
-            memlock: limit(Resource::RLIMIT_MEMLOCK).ok(),
-            somaxconn: somaxconn.and_then(|text| text.trim().parse().ok()),
-        }
+        imp::read()
     }
 }
 
@@ -56,10 +61,7 @@ impl Limits {
 #[non_exhaustive]
 pub enum LimitError {
     /// The hard limit is too low: it was raised as far as it goes.
-    #[error(
-        "{needed} open files are needed and {now} allowed; raise the hard limit \
-         (ulimit -Hn, LimitNOFILE= of systemd, --ulimit nofile of docker)"
-    )]
+    #[error("{needed} open files are needed and {now} allowed; {}", imp::ADVICE)]
     TooLow {
         /// What was asked for.
         needed: u64,
@@ -83,30 +85,14 @@ pub enum LimitError {
 /// [`LimitError::TooLow`] when the hard limit is lower still; the soft limit is
 /// the hard one then.
 pub fn raise_nofile(needed: u64) -> Result<u64, LimitError> {
-    let Limit { soft, hard } =
-        limit(Resource::RLIMIT_NOFILE).map_err(|source| LimitError::System {
-            call: "getrlimit",
-            source,
-        })?;
-    if soft >= needed {
-        return Ok(soft);
-    }
-    if hard > soft {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(|error| LimitError::System {
-            call: "setrlimit",
-            source: error.into(),
-        })?;
-    }
-    if hard < needed {
-        Err(LimitError::TooLow { needed, now: hard })
-    } else {
-        Ok(hard)
-    }
+    imp::raise_nofile(needed)
 }
 
-fn limit(resource: Resource) -> io::Result<Limit> {
-    let (soft, hard) = getrlimit(resource)?;
-    Ok(Limit { soft, hard })
+/// Whether an error says that no descriptor is left: `EMFILE`, `ENFILE`,
+/// `WSAEMFILE`. It has no [`io::ErrorKind`] of its own.
+#[must_use]
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(imp::is_out_of_descriptors)
 }
 
 #[cfg(test)]
@@ -115,14 +101,14 @@ mod tests {
 
     #[test]
     fn a_limit_that_suffices_is_left_alone() {
-        let before = Limits::read().nofile.expect("Linux has this limit");
+        let before = Limits::read().nofile.expect("there is such a limit");
         assert_eq!(raise_nofile(1).expect("one is allowed"), before.soft);
         assert_eq!(Limits::read().nofile, Some(before));
     }
 
     #[test]
     fn what_can_not_be_had_is_named() {
-        let hard = Limits::read().nofile.expect("Linux has this limit").hard;
+        let hard = Limits::read().nofile.expect("there is such a limit").hard;
         if hard == u64::MAX {
             return;
         }

@@ -1,19 +1,26 @@
 //! What the kernel offers, what is used of it, what holds this machine back.
 
 mod advice;
+#[cfg(target_os = "linux")]
+mod linux;
 mod setting;
 mod text;
+#[cfg(windows)]
+mod windows;
 
 use std::fmt;
 
 pub use advice::Advice;
 pub use setting::{Setting, Settings};
 
-use crate::backend::uring;
 pub use crate::limits::{Limit, Limits};
-
 use crate::placement::Plan;
 use crate::topology::Topology;
+
+#[cfg(target_os = "linux")]
+use linux as imp;
+#[cfg(windows)]
+use windows as imp;
 
 /// One thing a kernel may offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +65,8 @@ pub enum CauseKind {
     Memory,
     /// No descriptor is left.
     Descriptors,
+    /// The system is not Linux, and io_uring not missed.
+    NotLinux,
     /// Something else.
     Other,
 }
@@ -73,6 +82,7 @@ impl CauseKind {
             Self::Kernel => "kernel",
             Self::Memory => "memory",
             Self::Descriptors => "descriptors",
+            Self::NotLinux => "not-linux",
             Self::Other => "other",
         }
     }
@@ -107,7 +117,7 @@ pub struct Wanted {
 /// What this process can count on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// The kernel's release, as `uname -r` prints it.
+    /// The kernel's release, as `uname -r` or `ver` prints it.
     pub kernel: String,
     /// The features of io_uring, or what forbids it.
     pub uring: Result<Vec<Feature>, Cause>,
@@ -126,7 +136,7 @@ pub struct Report {
 #[must_use]
 pub fn report(topology: Topology, wanted: Wanted) -> Report {
     Report {
-        kernel: uring::probe::release(),
+        kernel: imp::release(),
         uring: uring(),
         limits: Limits::read(),
         settings: Settings::read(),
@@ -140,14 +150,14 @@ pub fn report(topology: Topology, wanted: Wanted) -> Report {
 /// # Errors
 /// The one cause, with what to do about it.
 pub fn uring() -> Result<Vec<Feature>, Cause> {
-    uring::probe::survey()
+    imp::uring()
 }
 
 impl Report {
     /// The backend a server would use; `None` when it could not start.
     #[must_use]
     pub fn backend(&self) -> Option<&'static str> {
-        self.uring.is_ok().then_some(uring::NAME)
+        imp::backend(self)
     }
 
     /// What holds this machine back from what was asked for, the worst first.
@@ -184,7 +194,7 @@ mod tests {
         let report = example();
         let text = report.to_string();
         assert!(text.contains(&report.kernel), "{text}");
-        assert_eq!(report.backend().is_some(), report.uring.is_ok());
+        assert!(report.backend().is_some() || report.uring.is_err());
         for feature in report.uring.iter().flatten() {
             assert!(text.contains(feature.name), "{text}");
             assert!(feature.available || !feature.used, "{feature:?}");
@@ -201,7 +211,6 @@ mod tests {
             limits: Limits::default(),
             ..example()
         };
-        assert_eq!(report.backend(), None);
         let text = report.to_string();
         assert!(text.contains("forbidden by something"), "{text}");
         assert!(

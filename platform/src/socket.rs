@@ -1,16 +1,34 @@
 //! Sockets and listeners that no driver has attached yet.
 
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::{Domain, Protocol, Type};
 
 use crate::error::BindError;
 
+#[cfg(unix)]
+use unix as imp;
+#[cfg(windows)]
+use windows as imp;
+
+pub(crate) use imp::DENIED;
+
+/// Whether several listeners may share an address, so that each shard has its
+/// own ([`ListenOptions::reuse_port`]).
+pub const PORTS_CAN_BE_SHARED: bool = imp::PORTS_CAN_BE_SHARED;
+
 /// A connected TCP stream that no driver has attached.
+///
+/// It converts from and to the owned handle of the system: `OwnedFd` on Unix,
+/// `OwnedSocket` on Windows.
 #[derive(Debug)]
-pub struct Socket(OwnedFd);
+pub struct Socket(socket2::Socket);
 
 impl Socket {
     /// The address of the other side.
@@ -18,15 +36,9 @@ impl Socket {
     /// # Errors
     /// `ENOTCONN` when the peer is gone already.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        let addr = SockRef::from(self).peer_addr()?;
+        let addr = self.0.peer_addr()?;
         addr.as_socket()
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
-    }
-}
-
-impl From<OwnedFd> for Socket {
-    fn from(fd: OwnedFd) -> Self {
-        Self(fd)
     }
 }
 
@@ -36,39 +48,28 @@ impl From<TcpStream> for Socket {
     }
 }
 
-impl From<Socket> for OwnedFd {
-    fn from(socket: Socket) -> Self {
-        socket.0
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
 /// How to make a [`Listener`].
 #[derive(Clone, Copy, Debug)]
 pub struct ListenOptions {
     /// The address; port 0 lets the kernel choose.
     pub addr: SocketAddr,
     /// `SO_REUSEPORT`: several listeners, one per shard, share the address and
-    /// the kernel spreads connections over them (Linux 3.9).
+    /// the kernel spreads connections over them (Linux 3.9). Windows has
+    /// nothing like it, see [`PORTS_CAN_BE_SHARED`].
     pub reuse_port: bool,
     /// Connections the kernel queues before `accept`; `net.core.somaxconn`
-    /// caps it.
+    /// caps it on Linux. Windows takes 200 to 65,535.
     pub backlog: i32,
 }
 
 impl ListenOptions {
-    /// Options for `addr` with the defaults: shared port, backlog 4096 (the
-    /// default `somaxconn` since Linux 5.4).
+    /// Options for `addr` with the defaults: a shared port where ports can be
+    /// shared, backlog 4096 (the default `somaxconn` since Linux 5.4).
     #[must_use]
     pub fn new(addr: SocketAddr) -> Self {
         Self {
             addr,
-            reuse_port: true,
+            reuse_port: PORTS_CAN_BE_SHARED,
             backlog: 4096,
         }
     }
@@ -78,13 +79,14 @@ impl ListenOptions {
 ///
 /// `TCP_NODELAY` is set on it and inherited by what it accepts.
 #[derive(Debug)]
-pub struct Listener(OwnedFd);
+pub struct Listener(socket2::Socket);
 
 impl Listener {
     /// Binds and listens.
     ///
     /// # Errors
-    /// [`BindError`] says what to do about the common causes.
+    /// [`BindError`] says what to do about the common causes. `Unsupported`
+    /// when the port is to be shared where that can not be.
     pub fn bind(options: &ListenOptions) -> Result<Self, BindError> {
         Self::open(options).map_err(|source| BindError {
             addr: options.addr,
@@ -95,15 +97,14 @@ impl Listener {
     fn open(options: &ListenOptions) -> io::Result<Self> {
         let domain = Domain::for_address(options.addr);
         let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_reuse_port(options.reuse_port)?;
+        imp::share(&socket, options.reuse_port)?;
         if options.addr.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.set_tcp_nodelay(true)?;
         socket.bind(&options.addr.into())?;
-        socket.listen(options.backlog)?;
-        Ok(Self(socket.into()))
+        socket.listen(imp::backlog(options.backlog))?;
+        Ok(Self(socket))
     }
 
     /// The bound address, with the port the kernel chose.
@@ -111,7 +112,7 @@ impl Listener {
     /// # Errors
     /// Those of `getsockname`.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        let addr = SockRef::from(self).local_addr()?;
+        let addr = self.0.local_addr()?;
         addr.as_socket()
             .ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))
     }
@@ -120,17 +121,5 @@ impl Listener {
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self(listener.into())
-    }
-}
-
-impl From<Listener> for OwnedFd {
-    fn from(listener: Listener) -> Self {
-        listener.0
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
     }
 }

@@ -1,11 +1,12 @@
 //! Which CPUs there are, which of them share what, and how much of their time
 //! this process may have.
 //!
-//! Two providers answer: `/sys` and, with the cargo feature `hwloc`, the
-//! library of that name. What a container hides is `None` or the CPU alone,
-//! never an error: placement is an optimisation.
+//! On Linux two providers answer: `/sys` and, with the cargo feature `hwloc`,
+//! the library of that name; on Windows the system itself. What a container
+//! hides is `None` or the CPU alone, never an error: placement is an
+//! optimisation.
 
-#[cfg(feature = "hwloc")]
+#[cfg(all(target_os = "linux", feature = "hwloc"))]
 mod hwloc;
 mod list;
 #[cfg(test)]
@@ -13,10 +14,15 @@ pub(crate) mod machines;
 #[cfg(target_os = "linux")]
 mod memory;
 mod quota;
+// The tests of other systems read copies of it.
+#[cfg(any(target_os = "linux", test))]
 mod sys;
+#[cfg(windows)]
+mod windows;
 
 use std::collections::BTreeMap;
 use std::fmt;
+#[cfg(target_os = "linux")]
 use std::path::Path;
 
 pub use list::{ListError, parse_cpus};
@@ -52,6 +58,8 @@ pub enum Provider {
     Sys,
     /// The library hwloc.
     Hwloc,
+    /// Windows, by `GetLogicalProcessorInformationEx`.
+    Windows,
 }
 
 impl fmt::Display for Provider {
@@ -59,6 +67,7 @@ impl fmt::Display for Provider {
         f.pad(match self {
             Self::Sys => "/sys",
             Self::Hwloc => "hwloc",
+            Self::Windows => "Windows",
         })
     }
 }
@@ -177,9 +186,10 @@ impl Topology {
 }
 
 /// Where the kernel tells about devices.
+#[cfg(target_os = "linux")]
 const DEVICES: &str = "/sys/devices";
 
-#[cfg(feature = "hwloc")]
+#[cfg(all(target_os = "linux", feature = "hwloc"))]
 fn cpus(allowed: &[usize]) -> (Vec<Cpu>, Provider) {
     match hwloc::read(Path::new(DEVICES), allowed) {
         Ok(cpus) => (cpus, Provider::Hwloc),
@@ -190,9 +200,14 @@ fn cpus(allowed: &[usize]) -> (Vec<Cpu>, Provider) {
     }
 }
 
-#[cfg(not(feature = "hwloc"))]
+#[cfg(all(target_os = "linux", not(feature = "hwloc")))]
 fn cpus(allowed: &[usize]) -> (Vec<Cpu>, Provider) {
     (sys::read(Path::new(DEVICES), allowed), Provider::Sys)
+}
+
+#[cfg(windows)]
+fn cpus(allowed: &[usize]) -> (Vec<Cpu>, Provider) {
+    (windows::read(allowed), Provider::Windows)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! with 2.
 
 #![forbid(unsafe_code)]
+#![cfg(target_os = "linux")]
 
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod support;

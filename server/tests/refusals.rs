@@ -2,6 +2,7 @@
 //! starts: CPUs, shards, ports, descriptors.
 
 #![forbid(unsafe_code)]
+#![cfg(target_os = "linux")]
 
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
@@ -139,7 +140,7 @@ fn more_connections_than_descriptors_are_refused_when_they_were_asked_for() {
 
 /// The soft and the hard limit on open files of a process.
 fn limits(process: &Process) -> [String; 2] {
-    let limits = fs::read_to_string(format!("/proc/{}/limits", process.pid())).expect("running");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("running");
     let line = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"));
@@ -158,7 +159,7 @@ fn the_soft_limit_is_raised_to_what_is_needed_or_as_far_as_it_goes() {
     let mut most = Process::spawn(limited(300, 600, &ANY));
     assert!(most.line().starts_with("listening on "));
     assert_eq!(limits(&most), ["600", "600"]);
-    most.signal(nix::sys::signal::Signal::SIGTERM);
+    most.ask_to_stop();
     let ended = most.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     let said = ended
@@ -182,7 +183,7 @@ fn a_shard_runs_on_the_cpu_it_was_given() {
     let list = highest.to_string();
     let process = Process::spawn(server(&with_any(&["--cpus", &list])));
     assert!(process.line().starts_with("listening on "));
-    let tasks = fs::read_dir(format!("/proc/{}/task", process.pid())).expect("running");
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).expect("running");
     let pinned = tasks.flatten().filter(|task| {
         let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
         let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT drain: clients get 1001, the exit code is 0. A second
-//! signal cuts what is left.
+//! A request to stop drains: clients get 1001, the exit code is 0. A second one
+//! cuts what is left.
 
 #![forbid(unsafe_code)]
 
@@ -11,37 +11,34 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use hioload_protocol::frame::OpCode;
-use nix::sys::signal::Signal;
 use support::Serving;
 use support::client::{Client, Seen, dial, frame};
 use support::http::{Answer, expect_eof};
 use support::wait::until;
 
 #[test]
-fn a_signal_drains_and_exits_with_0() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut serving = Serving::start(&[]);
-        let mut clients: Vec<_> = (0..20)
-            .map(|n| Client::connect(serving.addr, ["/echo", "/broadcast/a"][n % 2]))
-            .collect();
-        clients[0].check_echo("before");
-        // One that is between two requests.
-        let mut plain = dial(serving.addr);
-        plain
-            .write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
-            .expect("taken");
-        assert_eq!(Answer::read(&mut plain).status, 200);
-        serving.process.signal(signal);
-        for client in &mut clients {
-            client.expect_end(1001);
-        }
-        expect_eof(&mut plain);
-        drop((clients, plain));
-        let ended = serving.process.wait();
-        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
-        assert!(ended.stderr.contains(signal.as_str()), "{}", ended.stderr);
-        assert!(!ended.stderr.contains("ERROR"), "{}", ended.stderr);
+fn a_request_to_stop_drains_and_exits_with_0() {
+    let mut serving = Serving::start(&[]);
+    let mut clients: Vec<_> = (0..20)
+        .map(|n| Client::connect(serving.addr, ["/echo", "/broadcast/a"][n % 2]))
+        .collect();
+    clients[0].check_echo("before");
+    // One that is between two requests.
+    let mut plain = dial(serving.addr);
+    plain
+        .write_all(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        .expect("taken");
+    assert_eq!(Answer::read(&mut plain).status, 200);
+    serving.process.ask_to_stop();
+    for client in &mut clients {
+        client.expect_end(1001);
     }
+    expect_eof(&mut plain);
+    drop((clients, plain));
+    let ended = serving.process.wait();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopping"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("ERROR"), "{}", ended.stderr);
 }
 
 #[test]
@@ -49,7 +46,7 @@ fn an_independent_client_sees_the_stop() {
     let mut serving = Serving::start(&[]);
     let url = format!("ws://{}/echo", serving.addr);
     let (mut socket, _) = tungstenite::client(url, dial(serving.addr)).expect("a handshake");
-    serving.process.signal(Signal::SIGTERM);
+    serving.process.ask_to_stop();
     let tungstenite::Message::Close(Some(close)) = socket.read().expect("a close") else {
         panic!("no Close frame with a code");
     };
@@ -60,9 +57,9 @@ fn an_independent_client_sees_the_stop() {
     assert_eq!(serving.process.wait().status.code(), Some(0));
 }
 
-/// What the server is about to send when the signal comes still arrives.
+/// What the server is about to send when the request comes still arrives.
 #[test]
-fn what_was_sent_before_the_signal_arrives() {
+fn what_was_sent_before_the_request_arrives() {
     let message = vec![7; 1 << 20];
     let mut serving = Serving::start(&[]);
     let mut client = Client::connect_narrow(serving.addr, "/echo");
@@ -79,7 +76,7 @@ fn what_was_sent_before_the_signal_arrives() {
             bytes => Err(bytes),
         }
     });
-    serving.process.signal(Signal::SIGTERM);
+    serving.process.ask_to_stop();
     until("refuses", || match TcpStream::connect(serving.addr) {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
         other => Err(other),
@@ -105,13 +102,13 @@ fn what_was_sent_before_the_signal_arrives() {
 }
 
 #[test]
-fn a_second_signal_cuts_what_is_left() {
+fn a_second_request_cuts_what_is_left() {
     let file = std::env::temp_dir().join(format!("hioload-stop-{}.toml", std::process::id()));
     std::fs::write(&file, "[timeouts]\nclose = '60s'\ndrain = '60s'\n").expect("a file");
     let mut serving = Serving::start(&["--config", file.to_str().expect("text")]);
     let mut client = Client::connect(serving.addr, "/echo");
     client.mute();
-    serving.process.signal(Signal::SIGTERM);
+    serving.process.ask_to_stop();
     assert_eq!(client.expect_close(), 1001);
     assert_eq!(
         client.poll(Duration::from_millis(500)),
@@ -120,7 +117,7 @@ fn a_second_signal_cuts_what_is_left() {
     );
     assert!(serving.process.is_running());
     let before = Instant::now();
-    serving.process.signal(Signal::SIGINT);
+    serving.process.ask_to_stop();
     let end = client.next();
     assert!(matches!(end, Seen::Eof | Seen::Reset), "{end:?}");
     assert_eq!(serving.process.wait().status.code(), Some(0));
@@ -138,7 +135,7 @@ fn the_drain_timeout_ends_it_alone() {
     let mut client = Client::connect(serving.addr, "/echo");
     client.mute();
     let before = Instant::now();
-    serving.process.signal(Signal::SIGTERM);
+    serving.process.ask_to_stop();
     assert_eq!(client.expect_close(), 1001);
     assert_eq!(serving.process.wait().status.code(), Some(0));
     let took = before.elapsed();

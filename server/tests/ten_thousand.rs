@@ -1,7 +1,8 @@
 //! Ten thousand connections at once, twice, ended in every way: afterwards the
-//! server holds nothing that it did not hold before.
+//! server holds nothing that it did not hold before, as `/proc` tells.
 
 #![forbid(unsafe_code)]
+#![cfg(target_os = "linux")]
 
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
@@ -10,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use hioload_platform::limits;
 use support::Serving;
 use support::client::{Client, Dial};
 use support::wait::{PATIENCE, until_equal};
@@ -19,18 +20,6 @@ const CONNECTIONS: usize = 10_000;
 const THREADS: usize = 5;
 /// Descriptors beside the connections: the test's own, with room.
 const SPARE: u64 = 200;
-
-fn raise_descriptor_limit() {
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
-    let needed = CONNECTIONS as u64 + SPARE;
-    assert!(
-        hard >= needed,
-        "this test needs {needed} descriptors, the hard limit is {hard}"
-    );
-    if soft < hard {
-        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
-    }
-}
 
 /// Opens a share of the connections from a source address of its own: ports
 /// of closed connections are taken for a minute.
@@ -106,7 +95,7 @@ fn wave(serving: &Serving, number: u8) {
 }
 
 fn descriptors(serving: &Serving) -> usize {
-    let directory = format!("/proc/{}/fd", serving.process.pid());
+    let directory = format!("/proc/{}/fd", serving.process.id());
     std::fs::read_dir(directory)
         .expect("the server runs")
         .count()
@@ -114,7 +103,7 @@ fn descriptors(serving: &Serving) -> usize {
 
 /// Resident memory in kB.
 fn resident(serving: &Serving) -> u64 {
-    let path = format!("/proc/{}/status", serving.process.pid());
+    let path = format!("/proc/{}/status", serving.process.id());
     let status = std::fs::read_to_string(path).expect("the server runs");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
@@ -137,7 +126,7 @@ fn expect_nothing_left(serving: &Serving, descriptors_before: usize) {
 
 #[test]
 fn ten_thousand_connections_leave_nothing_behind() {
-    raise_descriptor_limit();
+    limits::raise_nofile(CONNECTIONS as u64 + SPARE).expect("room for the connections");
     // Nothing but the ends themselves may clean up.
     let serving = Serving::start(&["--idle-timeout", "0s", "--ping-interval", "0s"]);
     let descriptors_before = descriptors(&serving);

@@ -1,4 +1,4 @@
-//! The real binary with TLS: flags, files, SIGHUP.
+//! The real binary with TLS: flags, files, reloading.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use hioload_platform::signals::{ask_to_reload, ask_to_stop};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tungstenite::Message;
@@ -88,8 +87,9 @@ impl Running {
         (scheme.to_owned(), addr.parse().unwrap())
     }
 
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    /// As SIGHUP does.
+    fn reload(&self) {
+        ask_to_reload(self.child.id()).unwrap();
     }
 
     fn logged(&self) -> String {
@@ -109,7 +109,7 @@ impl Running {
     }
 
     fn stop(mut self) {
-        self.signal(Signal::SIGTERM);
+        ask_to_stop(self.child.id()).unwrap();
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status} {}", self.logged());
     }
@@ -227,7 +227,7 @@ fn the_file_names_certificates_by_host_and_addresses_of_their_own() {
 }
 
 #[test]
-fn sighup_reads_the_certificates_again_and_keeps_the_old_when_one_is_bad() {
+fn a_reload_reads_the_certificates_again_and_keeps_the_old_when_one_is_bad() {
     let files = Files::new();
     let old = files.certify("a", "localhost");
     let (cert, key) = (files.text("a", "pem"), files.text("a", "key"));
@@ -245,13 +245,13 @@ fn sighup_reads_the_certificates_again_and_keeps_the_old_when_one_is_bad() {
     let (mut open, _) = tungstenite::client("wss://localhost/echo", stream).unwrap();
 
     let new = files.certify("a", "localhost");
-    server.signal(Signal::SIGHUP);
+    server.reload();
     server.wait_for_log("the certificates are loaded anew");
     assert!(dial(addr, &old, "localhost").is_err());
     drop(dial(addr, &new, "localhost").unwrap());
 
     std::fs::write(Path::new(&key), "nothing").unwrap();
-    server.signal(Signal::SIGHUP);
+    server.reload();
     server.wait_for_log("the old certificates stay in use");
     assert!(server.logged().contains(&key), "{}", server.logged());
     drop(dial(addr, &new, "localhost").unwrap());

@@ -148,9 +148,11 @@ impl Server {
         })
     }
 
-    /// Starts, and serves until SIGINT or SIGTERM; then drains and returns. A
-    /// second signal cuts the connections that are left. With TLS, SIGHUP reads
-    /// the certificates again; if one cannot be used, the old ones stay.
+    /// Starts, and serves until SIGINT or SIGTERM, on Windows until Ctrl-C,
+    /// Ctrl-Break or the end of the console; then drains and returns. A second
+    /// signal cuts the connections that are left. With TLS, SIGHUP reads the
+    /// certificates again; if one cannot be used, the old ones stay. Other
+    /// programs ask with [`hioload_platform::signals`].
     ///
     /// The signals are blocked for the process while it runs and handled by
     /// this call. Call it from the main thread, before other threads start.
@@ -175,9 +177,9 @@ impl Server {
         F: Fn(&Shard) -> A + Send + Sync + 'static,
     {
         let certificates = self.certificates();
-        let signals = signals::Signals::block(!certificates.is_empty())?;
+        let signals = signals::hold(!certificates.is_empty())?;
         let running = self.start(app)?;
-        let _watch = signals.watch(running.handle(), certificates)?;
+        let _watch = signals::watch(&signals, running.handle(), certificates)?;
         started(&running);
         running.join()
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 
 use hioload::client::{DialError, TlsWire};
+use hioload_platform::limits;
 use hioload_platform::{Connect, Driver, DriverError, Nanos, Token};
 use hioload_protocol::handshake::{ClientRequest, ResponseError};
 use hioload_protocol::{Connection, Role};
@@ -218,7 +219,9 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
                 "there is no route; check the address"
             }
-            _ if is_out_of_descriptors(error) => "too few open files are allowed; see ulimit -n",
+            _ if limits::is_out_of_descriptors(error) => {
+                "too few open files are allowed; see ulimit -n"
+            }
             _ => "the connection could not be opened",
         };
         format!("cannot connect to {server} ({opened} connections open): {error}: {advice}")
@@ -257,13 +260,4 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             self.settings.target
         )
     }
-}
-
-/// `EMFILE` and `ENFILE` have no kind of their own.
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(nix::errno::Errno::from_raw);
-    matches!(
-        errno,
-        Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE)
-    )
 }

@@ -3,9 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 
-use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use hioload_platform::limits::Limits;
+use hioload_platform::signals::ask_to_stop;
 
 use crate::server::{Fault, Server, command, outcome, run};
 
@@ -66,7 +65,7 @@ fn a_source_address_of_another_machine_is_refused_with_advice() {
 
 #[test]
 fn too_many_connections_for_the_descriptor_limit_are_refused_with_the_number() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    let hard = Limits::read().nofile.unwrap().hard;
     if hard >= 4_000_000 {
         return;
     }
@@ -137,11 +136,7 @@ fn an_interrupted_run_reports_what_was_measured() {
     // The second line of this phase follows a second of measurement.
     let measuring = |line: &String| line.contains("measuring 1/");
     assert!(progress.by_ref().flatten().any(|line| measuring(&line)));
-    kill(
-        Pid::from_raw(child.id().try_into().unwrap()),
-        Signal::SIGINT,
-    )
-    .unwrap();
+    ask_to_stop(child.id()).unwrap();
     let ran = outcome(&child.wait_with_output().unwrap());
     assert_eq!(ran.code, 130, "{ran:#?}");
     assert_eq!(ran.json["interrupted"], true);

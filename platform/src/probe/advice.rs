@@ -44,6 +44,9 @@ pub(super) fn of(report: &Report) -> Vec<Advice> {
 
 fn forbidden(report: &Report) -> Option<Advice> {
     let cause = report.uring.as_ref().err()?;
+    if cause.kind == CauseKind::NotLinux {
+        return None;
+    }
     let fix = match cause.kind {
         CauseKind::Sysctl => Some("sysctl -w kernel.io_uring_disabled=0".into()),
         _ => None,

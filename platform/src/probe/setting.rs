@@ -59,6 +59,7 @@ const KNOWN: [(&str, &str); 11] = [
 ];
 
 impl Settings {
+    /// Systems other than Linux have none of them.
     pub(super) fn read() -> Self {
         Self::read_from(Path::new("/proc/sys"))
     }
@@ -75,6 +76,12 @@ impl Settings {
             })
         };
         Self(KNOWN.into_iter().filter_map(setting).collect())
+    }
+
+    /// Whether none could be read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The settings.
@@ -118,6 +125,7 @@ mod tests {
         );
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn settings_are_what_the_kernel_says() {
         let settings = Settings::read();

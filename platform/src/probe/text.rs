@@ -76,6 +76,9 @@ impl Report {
     }
 
     fn settings(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.settings.is_empty() {
+            return Ok(());
+        }
         writeln!(f, "\nsettings of the kernel")?;
         for setting in self.settings.iter() {
             let values: Vec<_> = setting.values.iter().map(u64::to_string).collect();

@@ -14,8 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use hioload_platform::signals;
 
 use wait::{PATIENCE, until};
 
@@ -77,12 +76,13 @@ impl Process {
             .expect("a line on standard output")
     }
 
-    pub(crate) fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().expect("a process id"))
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill(self.pid(), signal).expect("the process is there");
+    /// As SIGTERM does.
+    pub(crate) fn ask_to_stop(&self) {
+        signals::ask_to_stop(self.id()).expect("the process is there");
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -193,7 +193,7 @@ impl Serving {
 
     /// Asks for the end and expects it in peace.
     pub(crate) fn stop(mut self) {
-        self.process.signal(Signal::SIGTERM);
+        self.process.ask_to_stop();
         let ended = self.process.wait();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     }
