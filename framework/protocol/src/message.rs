@@ -166,6 +166,8 @@ impl MessagePool {
     /// Takes the state of a message back and returns its buffer.
     pub(crate) fn disassemble(&mut self, mut assembly: Box<Assembly>) -> Vec<u8> {
         let buffer = assembly.take_buffer();
+        // Of a message that was given up; an inflater is larger than all else.
+        assembly.inflater = None;
         if self.assemblies.len() < Self::MAX_BUFFERS {
             self.assemblies.push(assembly);
         }
@@ -175,7 +177,17 @@ impl MessagePool {
 
 #[cfg(test)]
 mod tests {
-    use super::MessagePool;
+    use super::{Kind, MessagePool};
+    use crate::deflate::Inflater;
+
+    #[test]
+    fn what_is_kept_of_a_message_that_was_given_up_holds_no_inflater() {
+        let mut pool = MessagePool::new();
+        let mut message = pool.assembly(Kind::Binary);
+        message.inflater = Some(Box::new(Inflater::new()));
+        pool.disassemble(message);
+        assert!(pool.assemblies[0].inflater.is_none());
+    }
 
     #[test]
     fn the_pool_is_bounded_in_count_and_bytes() {

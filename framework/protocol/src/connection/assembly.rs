@@ -18,7 +18,7 @@ pub(crate) struct Assembly {
     /// The bytes so far of a compressed message, as they arrived.
     pub(super) wire: usize,
     /// Inflates it, if it is compressed; from its first byte to its last.
-    pub(super) inflater: Option<Box<Inflater>>,
+    pub(crate) inflater: Option<Box<Inflater>>,
 }
 
 impl Assembly {
