@@ -17,6 +17,10 @@ const CHUNK_LIMIT: usize = 64 << 10;
 /// Empty queues kept for the next connections that send.
 const SPARE_QUEUES: usize = 1024;
 
+/// Those have room for so many segments at most: a peer that was far behind
+/// leaves a queue of tens of kilobytes.
+const SPARE_SEGMENTS: usize = 16;
+
 /// A connection's queue of segments; nothing is allocated while it is idle.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -103,6 +107,7 @@ impl Outbox {
         if self.queue.as_ref().is_some_and(|queue| queue.is_empty())
             && let Some(queue) = self.queue.take()
             && pool.queues.len() < SPARE_QUEUES
+            && queue.capacity() <= SPARE_SEGMENTS
         {
             pool.queues.push(queue);
         }
@@ -233,6 +238,17 @@ mod tests {
         outbox.sent(5000, &mut pool);
         assert!(outbox.queue.is_none() && outbox.is_empty());
         assert_eq!((pool.queues.len(), pool.pending()), (1, 0));
+    }
+
+    #[test]
+    fn a_queue_that_grew_is_not_kept() {
+        let mut pool = OutboxPool::default();
+        let mut outbox = Outbox::default();
+        for _ in 0..100 {
+            outbox.append_frame(&Frame::from(vec![9; 5000]), &mut pool);
+        }
+        outbox.clear(&mut pool);
+        assert!(outbox.queue.is_none() && pool.queues.is_empty());
     }
 
     #[test]
