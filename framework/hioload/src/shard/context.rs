@@ -47,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) dirty: Vec<Token>,
     /// Connections that may read again and hold unread bytes.
     pub(crate) resumed: Vec<Token>,
+    /// Memory of bytes received from connections that are not read from.
+    pub(crate) held: usize,
     /// Publishers paused until the congestion is over.
     congested: Vec<Token>,
     metrics: Metrics,
@@ -86,6 +88,7 @@ impl Context {
             local: VecDeque::new(),
             dirty: Vec::new(),
             resumed: Vec::new(),
+            held: 0,
             congested: Vec::new(),
             metrics: parts.metrics,
         }

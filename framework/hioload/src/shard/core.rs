@@ -64,7 +64,7 @@ impl<A: App> ShardCore<A> {
             return self.received_sealed(token, bytes);
         }
         if entry.link.is_paused() {
-            entry.link.hold(bytes);
+            entry.link.hold(bytes, &mut self.cx);
             return;
         }
         self.ingest(token, bytes);
@@ -80,7 +80,7 @@ impl<A: App> ShardCore<A> {
             };
             let rest = &mut bytes[at..];
             if entry.link.is_paused() {
-                entry.link.hold(rest);
+                entry.link.hold(rest, &mut self.cx);
                 return;
             }
             at += match entry.link.stage {
@@ -163,6 +163,7 @@ impl<A: App> ShardCore<A> {
             return;
         };
         entry.link.disarm(&mut self.cx);
+        drop(entry.link.take_held(&mut self.cx));
         entry.link.clear(&mut self.cx.outboxes);
         self.sockets.fetch_sub(1, Ordering::Relaxed);
         self.cx.metrics().sockets.sub(1);
@@ -268,7 +269,7 @@ impl<A: App> ShardCore<A> {
             let Some(entry) = self.slab.get(token) else {
                 continue;
             };
-            if let Some(mut held) = entry.link.take_held() {
+            if let Some(mut held) = entry.link.take_held(&mut self.cx) {
                 self.ingest(token, &mut held);
             }
             if self

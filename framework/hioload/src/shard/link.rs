@@ -27,7 +27,8 @@ pub(crate) struct Link {
     pub(super) keepalive: Keepalive,
     timer: Option<TimerId>,
     /// Received while reading was paused. The driver's stream stops within a
-    /// turn, so its receive pool bounds this.
+    /// turn, so its receive pool bounds this, for one connection; see
+    /// [`hold`](Self::hold) for all of them.
     #[expect(
         clippy::box_collection,
         reason = "16 bytes less in every idle connection"
@@ -350,8 +351,21 @@ impl Link {
     }
 
     /// Keeps bytes for when reading resumes.
-    pub(super) fn hold(&mut self, bytes: &[u8]) {
-        self.held.get_or_insert_default().extend_from_slice(bytes);
+    ///
+    /// A peer that sends fast gets megabytes in before its stream has stopped,
+    /// whatever its own limit, and each turn can do that for another peer. Once
+    /// a shard holds `send_memory` of it, the next ones are closed.
+    pub(super) fn hold(&mut self, bytes: &[u8], cx: &mut Context) {
+        let held = self.held.get_or_insert_default();
+        let before = held.capacity();
+        held.extend_from_slice(bytes);
+        cx.held += held.capacity() - before;
+        if cx.held > cx.rules.send_memory {
+            match self.stage {
+                Stage::WebSocket(_) => self.overflow(CloseCode::TRY_AGAIN, cx),
+                Stage::Http(_) | Stage::Dialling(_) | Stage::Draining => self.finish(cx),
+            }
+        }
     }
 
     pub(super) fn holds_bytes(&self) -> bool {
@@ -363,8 +377,10 @@ impl Link {
         self.is(Flags::EOF) && !self.is_paused() && !self.is(Flags::FINISH)
     }
 
-    pub(super) fn take_held(&mut self) -> Option<Vec<u8>> {
-        self.held.take().map(|held| *held)
+    pub(super) fn take_held(&mut self, cx: &mut Context) -> Option<Vec<u8>> {
+        let held = *self.held.take()?;
+        cx.held -= held.capacity();
+        Some(held)
     }
 
     /// Sets the one timer.

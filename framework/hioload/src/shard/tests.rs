@@ -500,6 +500,41 @@ fn a_shard_that_holds_too_much_is_paid_for_by_those_that_are_behind() {
 }
 
 #[test]
+fn a_shard_that_holds_too_much_of_paused_peers_closes_who_adds_to_it() {
+    let config = Config {
+        backpressure_limit: 10_000,
+        backpressure: Backpressure::PauseReading,
+        send_memory: 300_000,
+        deflate: None,
+        ..silent()
+    };
+    let mut shard = Shard::new(&config);
+    let mut peers: Vec<_> = (0..8).map(|_| Client::open(&mut shard, "/echo")).collect();
+    for peer in &mut peers {
+        shard.wires[peer.token.index()].stuck = true;
+        // They are paused after six, and all this is with the kernel by then.
+        for _ in 0..100 {
+            peer.send(&mut shard, &[5; 1000]);
+            assert!(shard.core.cx.held < 300_000 + (64 << 10));
+        }
+    }
+    assert_eq!(shard.metrics.backpressure()["closed"], 6);
+    assert!(shard.core.cx.held > 150_000, "the first ones are held");
+    for peer in &mut peers {
+        shard.unstick(peer.token);
+        shard.advance(MS);
+    }
+    for (index, peer) in peers.iter_mut().enumerate() {
+        let events = peer.receive(&mut shard);
+        match events.last() {
+            Some(Event::Closed { code, .. }) => assert_eq!(*code, CloseCode::TRY_AGAIN),
+            _ => assert_eq!((events.len(), index < 2), (100, true), "nothing is lost"),
+        }
+    }
+    assert_eq!(shard.core.cx.held, 0);
+}
+
+#[test]
 fn what_came_before_the_end_of_a_paused_stream_is_still_heard() {
     let config = Config {
         backpressure_limit: 2000,

@@ -60,7 +60,7 @@ impl<A: App> ShardCore<A> {
             self.cx.metrics().tls_handshakes.add(1);
         }
         if link.is_paused() && !plain.is_empty() {
-            link.hold(&plain);
+            link.hold(&plain, &mut self.cx);
         } else {
             self.ingest(token, &mut plain);
         }
