@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hioload_protocol::CloseCode;
 use hioload_protocol::handshake::HandshakeLimits;
-use hioload_protocol::{DeflateConfig, KeepaliveConfig, Limits};
+use hioload_protocol::{DeflateConfig, DeflateMode, KeepaliveConfig, Limits};
 
 use hioload_platform::Nanos;
 use hioload_platform::clock::nanos;
@@ -25,7 +25,8 @@ pub enum Backpressure {
     Close(CloseCode),
     /// Above half of the limit nothing more is read from this connection until
     /// it has taken what waits; above the limit it is closed with 1013, since
-    /// what others publish to it cannot be paused.
+    /// what others publish to it cannot be paused. What it had sent by then is
+    /// held until it is read from again.
     PauseReading,
 }
 
@@ -74,6 +75,10 @@ pub struct Config {
     /// Bytes that may wait to be sent to all connections of a shard together.
     /// Above it each connection's limit is 64 KiB (or `backpressure_limit`,
     /// if that is less), until what waits is less again.
+    ///
+    /// As many bytes may be held of what connections had sent before they were
+    /// paused, see [`Backpressure::PauseReading`]; above it the connections
+    /// that would add to them are closed with 1013.
     pub send_memory: usize,
     /// permessage-deflate (RFC 7692) for clients that offer it; `None`: never.
     pub deflate: Option<DeflateConfig>,
@@ -118,7 +123,74 @@ const MOST_CONNECTIONS: usize = 1_000_000;
 /// eventfds, and what the process had open.
 pub(crate) const SPARE_DESCRIPTORS: u64 = 256;
 
+/// What a connection's own state takes: slots in the tables of shard and
+/// driver, a timer, the list of what is being sent.
+const STATE: usize = 4 << 10;
+
+/// An inflate stream with its window.
+const INFLATER: usize = 48 << 10;
+
+/// A compressor of a connection's own; see [`DeflateMode::Dedicated`].
+const COMPRESSOR: usize = 320 << 10;
+
+/// Unused room of chunks: the last one of what the kernel was given, and the
+/// last one of what waits.
+const CHUNK_ROOM: usize = 2 * (64 << 10);
+
+/// A session's keys, a record that is not complete, and four that are sealed.
+const TLS: usize = (24 << 10) + (18 << 10) + (65 << 10);
+
 impl Config {
+    /// The most bytes of memory that one connection makes a shard hold,
+    /// whatever its peer sends and however little it reads. `tls`: it came
+    /// over TLS.
+    ///
+    /// It is the sum of:
+    ///
+    /// | what | bytes |
+    /// |---|---|
+    /// | its own state | 4 KiB |
+    /// | the message that arrives, or the request head before it | [`max_message`](Self::max_message), or twice [`max_head`](Self::max_head) if that is more |
+    /// | what waits to be sent | [`backpressure_limit`](Self::backpressure_limit), and once more as much or one message, whichever is more |
+    /// | the list of its pieces, and room in the last of them | an eighth of `backpressure_limit`, and 128 KiB |
+    /// | deflate: to inflate | 48 KiB |
+    /// | [`DeflateMode::Dedicated`]: to compress | 320 KiB |
+    /// | TLS: session and records | 107 KiB |
+    ///
+    /// An idle connection holds a small part of its state, and of the rest only
+    /// TLS sessions and what [`DeflateMode::Dedicated`] keeps.
+    ///
+    /// Not in it are the app's state and topics, messages larger than
+    /// `max_message` that the app sends, and the kernel's socket buffers; and
+    /// what connections that are paused had sent by then, which all those of a
+    /// shard together may hold as much of as
+    /// [`send_memory`](Self::send_memory) says, and 8 MiB.
+    ///
+    /// Beside its connections a shard has a receive pool of 4 MiB, and keeps up
+    /// to 17 MiB of buffers that were used, for the next ones.
+    #[must_use]
+    pub fn memory_per_connection(&self, tls: bool) -> usize {
+        let deflate = match self.deflate.map(|deflate| deflate.mode) {
+            None => 0,
+            Some(DeflateMode::Shared) => INFLATER,
+            Some(DeflateMode::Dedicated) => INFLATER + COMPRESSOR,
+        };
+        let received = self.max_message.max(self.max_head.saturating_mul(2));
+        let sent = self.max_message.max(self.backpressure_limit);
+        [
+            STATE,
+            received,
+            self.backpressure_limit,
+            sent,
+            self.backpressure_limit / 8,
+            CHUNK_ROOM,
+            deflate,
+            if tls { TLS } else { 0 },
+        ]
+        .into_iter()
+        .fold(0, usize::saturating_add)
+    }
+
     /// Checks every field.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub(crate) mod wait;
 use std::net::SocketAddr;
 use std::ops::Deref;
 
+use hioload::tls::TlsConfig;
 use hioload::{App, Config, Running, Server, Shard};
 
 use client::Client;
@@ -33,6 +34,19 @@ impl Serving {
         app: impl Fn(&Shard) -> A + Send + Sync + 'static,
     ) -> Self {
         let started = Server::bind("127.0.0.1:0").config(config).start(app);
+        Self(Some(started.expect("the server starts")))
+    }
+
+    /// A TLS address, then a plain one.
+    pub(crate) fn start_tls<A: App>(
+        config: Config,
+        tls: &TlsConfig,
+        app: impl Fn(&Shard) -> A + Send + Sync + 'static,
+    ) -> Self {
+        let server = Server::default()
+            .listen_tls("127.0.0.1:0", tls.clone())
+            .listen("127.0.0.1:0");
+        let started = server.config(config).start(app);
         Self(Some(started.expect("the server starts")))
     }
 
