@@ -1,5 +1,6 @@
 //! The shard on virtual time, without a kernel: bytes in, orders out.
 
+mod closing;
 mod tls;
 
 use std::sync::Arc;

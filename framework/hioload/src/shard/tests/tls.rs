@@ -11,6 +11,7 @@ use hioload_protocol::{CloseCode, Connection, Kind, Resources, Role};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
 
+use super::closing::cut_after_five_seconds;
 use super::{MS, SECOND, Shard, resources, silent};
 use crate::config::{Backpressure, Config};
 use crate::shard::chain::Transport;
@@ -393,6 +394,53 @@ fn close_notify_leaves_before_our_side_ends() {
         assert_eq!(shard.app().closed, [(4001, true)]);
         assert_eq!(shard.metrics.sockets(), 0);
         assert_eq!(shard.metrics.send_bytes_pending(), 0);
+    }
+}
+
+#[test]
+fn after_our_close_neither_silence_nor_more_input_moves_the_deadline() {
+    let authority = Authority::new();
+    let sends: [fn(&mut Peer) -> Vec<u8>; 4] = [
+        |_| Vec::new(),
+        |peer| peer.message(&[6; 300]),
+        |peer| {
+            let mut ping = Vec::new();
+            let sent = peer.protocol.ping(b"?", &mut peer.resources, &mut ping);
+            sent.unwrap();
+            ping
+        },
+        // Not a frame.
+        |_| vec![0xFF; 40],
+    ];
+    for (version, send) in VERSIONS.into_iter().flat_map(|v| sends.map(|s| (v, s))) {
+        let mut shard = Shard::new(&silent());
+        let mut peer = Peer::connect(&mut shard, &authority, version, usize::MAX);
+        peer.upgrade(&mut shard, "/echo");
+        shard.core.with(peer.token, |link, cx| {
+            link.close(CloseCode(4000), "bye", cx);
+        });
+        let token = peer.token;
+        cut_after_five_seconds(&mut shard, token, |shard| {
+            let bytes = send(&mut peer);
+            peer.tls.writer().write_all(&bytes).unwrap();
+            peer.exchange(shard);
+        });
+        assert_eq!(shard.metrics.sockets(), 0);
+        assert_eq!(shard.app().closed.len(), 1);
+    }
+}
+
+#[test]
+fn after_an_alert_neither_silence_nor_more_input_moves_the_deadline() {
+    let authority = Authority::new();
+    for more in [&[][..], &[23, 3, 3, 0, 1, 0], &[0; 500]] {
+        let mut shard = Shard::new(&silent());
+        let peer = Peer::open(&mut shard, &authority, "/echo");
+        shard.feed(peer.token, &[23, 3, 3, 0, 1, 0]);
+        assert!(shard.wire(peer.token).shut);
+        cut_after_five_seconds(&mut shard, peer.token, |shard| {
+            shard.feed(peer.token, more);
+        });
     }
 }
 
