@@ -1,4 +1,4 @@
-//! Compressing and framing messages of 1 KiB, JSON as a chat sends it.
+//! Compressing and framing messages of 1 KiB, and the way back, JSON as a chat sends it.
 //!
 //! The messages differ, and are more than a window in all, so that with context
 //! takeover one refers to similar ones and not to itself. flate2, with the zlib
@@ -11,10 +11,11 @@
 use std::fmt::Write as _;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
-use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use hioload_benches::Random;
 use hioload_protocol::{
-    Connection, DeflateConfig, DeflateMode, DeflateParams, Kind, Limits, MaskKeys, Resources, Role,
+    Connection, DeflateConfig, DeflateMode, DeflateParams, Event, Kind, Limits, MaskKeys,
+    Resources, Role,
 };
 
 const LEN: usize = 1 << 10;
@@ -28,6 +29,13 @@ fn main() {
     for mode in [DeflateMode::Shared, DeflateMode::Dedicated] {
         bench_hioload(&mut group, &messages, mode);
         bench_flate2(&mut group, &messages, mode);
+    }
+    group.finish();
+    let mut group = criterion.benchmark_group("inflate");
+    group.throughput(Throughput::Bytes(LEN as u64));
+    for mode in [DeflateMode::Shared, DeflateMode::Dedicated] {
+        inflate_hioload(&mut group, &messages, mode);
+        inflate_flate2(&mut group, &messages, mode);
     }
     group.finish();
     criterion.final_summary();
@@ -67,7 +75,7 @@ fn name(mode: DeflateMode) -> &'static str {
     }
 }
 
-fn bench_hioload(group: &mut BenchmarkGroup<'_, WallTime>, messages: &[String], mode: DeflateMode) {
+fn endpoint(role: Role, mode: DeflateMode) -> (Connection, Resources) {
     let shared = mode == DeflateMode::Shared;
     let agreed = DeflateParams {
         server_no_context_takeover: shared,
@@ -78,8 +86,12 @@ fn bench_hioload(group: &mut BenchmarkGroup<'_, WallTime>, messages: &[String], 
         mode,
         ..DeflateConfig::default()
     };
-    let mut connection = Connection::with_deflate(Role::Server, agreed);
-    let mut resources = Resources::new(Limits::default(), MaskKeys::from_seed(1), config);
+    let resources = Resources::new(Limits::default(), MaskKeys::from_seed(1), config);
+    (Connection::with_deflate(role, agreed), resources)
+}
+
+fn bench_hioload(group: &mut BenchmarkGroup<'_, WallTime>, messages: &[String], mode: DeflateMode) {
+    let (mut connection, mut resources) = endpoint(Role::Server, mode);
     let mut out = Vec::new();
     let mut texts = messages.iter().cycle();
     let mut send = || {
@@ -115,5 +127,84 @@ fn bench_flate2(group: &mut BenchmarkGroup<'_, WallTime>, messages: &[String], m
     assert!(compress() < LEN, "compressed");
     group.bench_function(format!("flate2/{}", name(mode)), |bencher| {
         bencher.iter(&mut compress);
+    });
+}
+
+/// The first message refers to nothing before it, so the list can be received
+/// again and again with takeover, too.
+fn inflate_hioload(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    messages: &[String],
+    mode: DeflateMode,
+) {
+    let (mut server, mut resources) = endpoint(Role::Server, mode);
+    let compress = |text: &String| {
+        let mut wire = Vec::new();
+        server
+            .send(Kind::Text, text.as_bytes(), &mut resources, &mut wire)
+            .expect("open");
+        wire
+    };
+    let wires: Vec<Vec<u8>> = messages.iter().map(compress).collect();
+    let (mut client, mut resources) = endpoint(Role::Client, mode);
+    let mut wires = wires.iter().cycle();
+    let (mut input, mut answers) = (Vec::new(), Vec::new());
+    let mut receive = || {
+        input.clear();
+        input.extend_from_slice(wires.next().expect("endless"));
+        let received = client.receive(&mut input, &mut resources, &mut answers);
+        let Some(Event::Message { payload, .. }) = received.event else {
+            panic!("a message");
+        };
+        let len = payload.bytes(&input).len();
+        payload.recycle(&mut resources.pool);
+        assert_eq!(len, LEN);
+    };
+    for _ in 0..MESSAGES {
+        receive();
+    }
+    group.bench_function(format!("hioload/{}", name(mode)), |bencher| {
+        bencher.iter(&mut receive);
+    });
+}
+
+fn inflate_flate2(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    messages: &[String],
+    mode: DeflateMode,
+) {
+    let level = DeflateConfig::default().level;
+    let mut compressor = Compress::new(Compression::new(level.into()), false);
+    let compress = |text: &String| {
+        let mut out = Vec::with_capacity(2 * LEN);
+        if mode == DeflateMode::Shared {
+            compressor.reset();
+        }
+        compressor
+            .compress_vec(text.as_bytes(), &mut out, FlushCompress::Sync)
+            .expect("valid state");
+        out
+    };
+    let wires: Vec<Vec<u8>> = messages.iter().map(compress).collect();
+    let mut inflater = Decompress::new(false);
+    let mut wires = wires.iter().cycle();
+    let mut out = Vec::with_capacity(2 * LEN);
+    let mut inflate = || {
+        out.clear();
+        if mode == DeflateMode::Shared {
+            inflater.reset(false);
+        }
+        let wire = wires.next().expect("endless");
+        inflater
+            .decompress_vec(wire, &mut out, FlushDecompress::Sync)
+            .expect("valid");
+        std::str::from_utf8(&out).expect("text");
+        assert_eq!(out.len(), LEN);
+    };
+    for _ in 0..MESSAGES {
+        inflate();
+    }
+    group.bench_function(format!("flate2/{}", name(mode)), |bencher| {
+        bencher.iter(&mut inflate);
     });
 }
