@@ -6,7 +6,7 @@ use std::time::Duration;
 use hioload_platform::{Driver, Event, Listener};
 
 use crate::net::{Net, Peer};
-use crate::os::{Os, loopback};
+use crate::os::{Os, is_inherited, loopback};
 use crate::rig::{Fixture, Rig, Sizes};
 
 pub(crate) fn an_accepted_socket_echoes<F: Fixture>() {
@@ -53,8 +53,7 @@ pub(crate) fn an_accepted_socket_keeps_nodelay_and_closes_on_exec<F: Fixture<Net
         stream.tcp_nodelay().expect("a TCP option"),
         "inherited from the listener"
     );
-    let flags = nix::fcntl::fcntl(&socket, nix::fcntl::FcntlArg::F_GETFD).expect("an open socket");
-    assert_eq!(flags & nix::libc::FD_CLOEXEC, nix::libc::FD_CLOEXEC);
+    assert!(!is_inherited(&socket), "closed on exec");
 }
 
 pub(crate) fn an_accepted_socket_is_adopted_by_another_thread<F: Fixture>() {

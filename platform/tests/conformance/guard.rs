@@ -8,11 +8,14 @@
 //! by anybody breaks the pattern, and [`check`] ends the process. After a check
 //! that memory may not be touched at all.
 
+mod pages;
+#[cfg(target_os = "linux")]
+mod tests;
+
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
 use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
-
-use nix::libc;
 
 #[global_allocator]
 static GUARDED: Guarded = Guarded;
@@ -103,31 +106,13 @@ impl Body {
     /// as near to the second guard as its alignment allows.
     fn map(layout: Layout) -> Option<NonNull<u8>> {
         let len = layout.size().next_multiple_of(PAGE);
-        // SAFETY: a new anonymous mapping; nothing is replaced.
-        let whole = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len + 2 * PAGE,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if whole == libc::MAP_FAILED {
-            return None;
-        }
-        let whole = whole.cast::<u8>();
+        let whole = pages::reserve(len + 2 * PAGE)?;
         // SAFETY: the first guard is a page of the mapping.
         let body = unsafe { whole.add(PAGE) };
-        // SAFETY: these pages are within the mapping just made.
-        let code = unsafe { libc::mprotect(body.cast(), len, libc::PROT_READ | libc::PROT_WRITE) };
-        if code != 0 {
-            return None;
-        }
+        pages::allow(body, len)?;
         let offset = (len - layout.size()) & !(layout.align() - 1);
         // SAFETY: the offset is less than the length.
-        NonNull::new(unsafe { body.add(offset) })
+        Some(unsafe { body.add(offset) })
     }
 
     /// The pages of what `map` returned: it starts in the first one.
@@ -171,26 +156,20 @@ impl Body {
         if self.sealed {
             return;
         }
-        let start = self.start();
-        // SAFETY: still mapped and readable, and at least a page.
-        let first = unsafe { start.read_volatile() };
-        // SAFETY: one byte further there are still `len - 1`.
-        let second = unsafe { start.add(1) };
-        // SAFETY: both stretches are within the pages.
-        let differs = unsafe { libc::memcmp(start.cast(), second.cast(), self.len - 1) };
-        if first != FREED || differs != 0 {
-            let text = "memory was written to after it was freed\n";
-            // SAFETY: the text is as long as it says. Nothing here may
-            // allocate.
-            unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
+        // SAFETY: still mapped and readable, and nobody has it.
+        let bytes = unsafe { std::slice::from_raw_parts(self.start(), self.len) };
+        // Each is as the one before it.
+        if bytes[0] != FREED || bytes[1..] != bytes[..self.len - 1] {
+            // Nothing here may allocate. Those who can not read it see the end.
+            let _unread =
+                std::io::stderr().write_all(b"memory was written to after it was freed\n");
             std::process::abort();
         }
     }
 
     fn forbid(self) {
         // SAFETY: these are pages of a mapping whose owner has given it up.
-        let code = unsafe { libc::mprotect(self.start().cast(), self.len, libc::PROT_NONE) };
-        assert_eq!(code, 0, "own pages can be protected");
+        unsafe { pages::forbid(self.start(), self.len) };
     }
 
     fn unmap(self) {
@@ -199,123 +178,6 @@ impl Body {
         // its owner has given it up and the quarantine, too.
         let whole = unsafe { self.start().sub(PAGE) };
         // SAFETY: as above.
-        unsafe { libc::munmap(whole.cast(), self.len + 2 * PAGE) };
-    }
-}
-
-/// The allocator itself: each offence in a process of its own.
-mod tests {
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixStream;
-    use std::os::unix::process::ExitStatusExt;
-
-    use io_uring::{IoUring, opcode, types};
-    use nix::libc;
-
-    use super::check;
-    use crate::rig::child;
-
-    const LEN: usize = 10_000;
-
-    /// The signal that ends a process which runs `offence`, and its last words.
-    fn fate(name: &str, offence: fn()) -> Option<(Option<i32>, String)> {
-        let path = format!("{}::{name}", module_path!());
-        match child(&path) {
-            None => {
-                offence();
-                None
-            }
-            Some(output) => Some((
-                output.status.signal(),
-                String::from_utf8_lossy(&output.stderr).into_owned(),
-            )),
-        }
-    }
-
-    fn caught(fate: Option<(Option<i32>, String)>) {
-        if let Some((signal, text)) = fate {
-            assert_eq!(signal, Some(libc::SIGABRT), "{text}");
-            assert!(text.contains("after it was freed"), "{text}");
-        }
-    }
-
-    fn killed(fate: Option<(Option<i32>, String)>) {
-        if let Some((signal, text)) = fate {
-            assert_eq!(signal, Some(libc::SIGSEGV), "{text}");
-        }
-    }
-
-    fn freed() -> *mut u8 {
-        let mut bytes = vec![1u8; LEN];
-        bytes.as_mut_ptr()
-    }
-
-    #[test]
-    fn a_write_after_free_is_caught() {
-        caught(fate("a_write_after_free_is_caught", || {
-            let at = freed();
-            check_nothing_yet();
-            // SAFETY: none, and the allocator keeps it mapped: the offence.
-            unsafe { at.wrapping_add(LEN / 2).write_volatile(0) };
-            check();
-        }));
-    }
-
-    #[test]
-    fn a_kernel_write_after_free_is_caught() {
-        caught(fate("a_kernel_write_after_free_is_caught", || {
-            let mut ring = IoUring::new(8).expect("io_uring is available");
-            let (ours, mut theirs) = UnixStream::pair().expect("a pair of sockets");
-            let at = {
-                let mut bytes = vec![1u8; LEN];
-                let at = bytes.as_mut_ptr();
-                let fd = types::Fd(ours.as_raw_fd());
-                let len = u32::try_from(LEN).expect("a small length");
-                let receive = opcode::Recv::new(fd, at, len).build();
-                // SAFETY: none: the buffer does not outlive the receive, which
-                // is the offence.
-                unsafe { ring.submission().push(&receive) }.expect("an empty ring");
-                ring.submit().expect("the ring works");
-                at
-            };
-            check_nothing_yet();
-            theirs.write_all(b"late").expect("the socket buffers");
-            ring.submit_and_wait(1).expect("the ring works");
-            let received = ring.completion().next().map(|entry| entry.result());
-            assert_eq!(received, Some(4), "the kernel wrote to {at:?}");
-            check();
-        }));
-    }
-
-    #[test]
-    fn an_overrun_kills() {
-        killed(fate("an_overrun_kills", || {
-            let mut bytes = vec![1u8; LEN];
-            let end = bytes.as_mut_ptr_range().end;
-            // SAFETY: none: one past the end, the offence.
-            unsafe { end.write_volatile(0) };
-        }));
-    }
-
-    #[test]
-    fn a_read_after_the_check_kills() {
-        killed(fate("a_read_after_the_check_kills", || {
-            let at = freed();
-            check();
-            // SAFETY: none: freed long ago, the offence.
-            unsafe { at.read_volatile() };
-        }));
-    }
-
-    /// What was freed before the offence is as it was left: so the offence is
-    /// what the later check finds. Not `check`, which would seal it.
-    fn check_nothing_yet() {
-        let quarantine = super::QUARANTINE
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for body in quarantine.ring.iter().flatten() {
-            body.verify();
-        }
+        unsafe { pages::release(whole, self.len + 2 * PAGE) };
     }
 }

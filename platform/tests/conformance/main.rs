@@ -2,8 +2,8 @@
 //!
 //! Every test is generic over a [`Fixture`](rig::Fixture) and provokes one
 //! promise of `Driver` on the fixture's network: real sockets on loopback, or
-//! simulated ones. A backend is stamped with the suite below; io_uring twice,
-//! since plain and incremental buffers differ in everything about receiving.
+//! simulated ones. A backend is stamped with the suite below, in a file of its
+//! own where it needs one.
 //!
 //! The simulation has no descriptors, so it is not stamped with what the suite
 //! lists under `descriptors`:
@@ -17,6 +17,7 @@
 mod accept;
 mod close;
 mod connect;
+#[cfg(unix)]
 mod descriptors;
 mod drop;
 #[expect(
@@ -29,6 +30,7 @@ mod net;
 mod os;
 mod overflow;
 mod pool;
+#[cfg(target_os = "linux")]
 mod probe;
 mod recv;
 mod rig;
@@ -37,50 +39,13 @@ mod simulated;
 mod time;
 mod wake;
 mod watch;
+#[cfg(target_os = "linux")]
 mod zero_copy;
 
 use hioload_platform::backend::sim::{SimConfig, SimDriver, SimNet};
-use hioload_platform::backend::uring::{RecvMode, UringConfig, UringDriver};
-
 use hioload_platform::{DriverError, Nanos};
 
-use os::Os;
 use rig::{Fixture, Sizes};
-
-fn uring(sizes: &Sizes, recv_mode: RecvMode) -> Result<UringDriver, DriverError> {
-    UringDriver::open(UringConfig {
-        entries: sizes.requests,
-        completions: sizes.completions,
-        recv_buffers: sizes.buffers,
-        recv_buffer_size: sizes.buffer_size,
-        max_sockets: sizes.sockets,
-        max_leases_per_socket: sizes.leases_per_socket,
-        zero_copy_threshold: sizes.zero_copy,
-        recv_mode,
-    })
-}
-
-enum Plain {}
-
-impl Fixture for Plain {
-    type Net = Os;
-    type Driver = UringDriver;
-
-    fn open(_net: &Os, sizes: &Sizes) -> Result<UringDriver, DriverError> {
-        uring(sizes, RecvMode::Plain)
-    }
-}
-
-enum Incremental {}
-
-impl Fixture for Incremental {
-    type Net = Os;
-    type Driver = UringDriver;
-
-    fn open(_net: &Os, sizes: &Sizes) -> Result<UringDriver, DriverError> {
-        uring(sizes, RecvMode::Incremental)
-    }
-}
 
 enum Simulated {}
 
@@ -108,7 +73,7 @@ impl Fixture for Simulated {
 macro_rules! suite {
     ($backend:ident, $fixture:ident, $($has:ident)?) => {
         mod $backend {
-            use crate::$fixture as Fixed;
+            use super::$fixture as Fixed;
 
             suite!(@file accept:
                 an_accepted_socket_echoes,
@@ -221,22 +186,7 @@ macro_rules! suite {
     };
 }
 
-suite!(uring_plain, Plain, descriptors);
-suite!(uring_incremental, Incremental, descriptors);
 suite!(sim, Simulated,);
 
-/// What only io_uring has.
-mod uring_only {
-    use crate::Incremental as Fixed;
-
-    suite!(@file zero_copy:
-        a_copied_zero_copy_send_is_the_last,
-        a_close_does_not_wait_for_a_peer_to_acknowledge,
-    );
-
-    #[test]
-    fn a_seccomp_filter_is_named() {
-        let path = concat!(module_path!(), "::a_seccomp_filter_is_named");
-        crate::rig::alone(path, crate::probe::a_seccomp_filter_is_named);
-    }
-}
+#[cfg(target_os = "linux")]
+mod uring;

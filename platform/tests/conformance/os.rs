@@ -1,14 +1,25 @@
 //! The operating system's network, on loopback.
 
-use std::io::{self, PipeReader, PipeWriter, Read, Write};
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
+
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use hioload_platform::{ListenOptions, Listener, Socket};
 
 use crate::net::{Net, Peer, Signal};
 use crate::rig::PATIENCE;
+
+#[cfg(unix)]
+use unix as imp;
+#[cfg(windows)]
+use windows as imp;
+
+pub(crate) use imp::{Owned, is_inherited};
 
 #[derive(Clone, Copy)]
 pub(crate) struct Os;
@@ -22,10 +33,10 @@ pub(crate) struct Server {
 impl Net for Os {
     type Socket = Socket;
     type Listener = Listener;
-    type Source = OwnedFd;
+    type Source = Owned;
     type Peer = TcpStream;
     type Server = Server;
-    type Signal = Pipe;
+    type Signal = Wire;
 
     fn new() -> Self {
         Self
@@ -98,10 +109,10 @@ impl Net for Os {
         socket.peer_addr().ok()
     }
 
-    fn source(&self) -> (OwnedFd, Pipe) {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
+    fn source(&self) -> (Owned, Wire) {
+        let (reader, writer) = imp::wire();
         let watched = reader.try_clone().expect("a duplicate");
-        (OwnedFd::from(watched), Pipe { reader, writer })
+        (Owned::from(watched), Wire { reader, writer })
     }
 }
 
@@ -126,15 +137,15 @@ impl Peer for TcpStream {
     }
 }
 
-/// A pipe whose reading end a driver watches a duplicate of.
-pub(crate) struct Pipe {
-    reader: PipeReader,
-    writer: PipeWriter,
+/// One way, its reading end watched by a driver through a duplicate.
+pub(crate) struct Wire {
+    reader: imp::Reader,
+    writer: imp::Writer,
 }
 
-impl Signal for Pipe {
+impl Signal for Wire {
     fn signal(&mut self) {
-        self.writer.write_all(b"!").expect("the pipe has room");
+        self.writer.write_all(b"!").expect("the wire has room");
     }
 
     fn take(&mut self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hioload_platform::{Driver, Event, RecvEnd, Socket};
 
 use crate::net::{Net, Peer};
-use crate::os::Os;
+use crate::os::{Os, Owned};
 use crate::rig::{EventOf, Fixture, Rig, Sizes, pattern};
 
 const QUIET: Duration = Duration::from_millis(20);
@@ -143,7 +143,7 @@ pub(crate) fn a_stream_resumed_while_its_pause_is_under_way_runs<F: Fixture>() {
 pub(crate) fn a_non_blocking_socket_is_served<F: Fixture<Net = Os>>() {
     let mut rig = Rig::<F>::open(Sizes::default());
     let (socket, mut peer) = rig.net.pair();
-    let stream = std::net::TcpStream::from(std::os::fd::OwnedFd::from(socket));
+    let stream = std::net::TcpStream::from(Owned::from(socket));
     stream
         .set_nonblocking(true)
         .expect("a socket may be non-blocking");

@@ -133,7 +133,10 @@ impl Shard {
             ..SimConfig::default()
         };
         let mut driver = SimDriver::open(net, config).expect("possible sizes");
-        let options = ListenOptions::new(([10, 0, 0, 1], 80).into());
+        let options = ListenOptions {
+            reuse_port: true,
+            ..ListenOptions::new(([10, 0, 0, 1], 80).into())
+        };
         let listener = net.listen(&options).expect("a shared port");
         let listener = driver.listen(listener).expect("room for a listener");
         Self {
