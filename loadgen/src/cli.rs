@@ -116,7 +116,8 @@ struct Run {
     /// wss://. Without it the system's are trusted.
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     ca: Option<PathBuf>,
-    /// Trust any certificate: for servers on your own machines.
+    /// Trust any certificate: for servers on your own machines. A line on
+    /// standard error says so.
     #[arg(long)]
     insecure: bool,
     /// Offer permessage-deflate (RFC 7692). The result says how many
@@ -124,7 +125,7 @@ struct Run {
     #[arg(long)]
     deflate: bool,
     /// Offer a subprotocol; may be given several times, preferred first.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = protocol)]
     protocol: Vec<String>,
     /// Add a header to each handshake, such as 'Authorization: Bearer ...';
     /// may be given several times.
@@ -185,16 +186,29 @@ fn header(text: &str) -> Result<(String, String), String> {
         .split_once(':')
         .ok_or_else(|| format!("'{text}' is no header; write 'Name: value'"))?;
     let (name, value) = (name.trim(), value.trim());
+    writable(&[], &[(name, value)])?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The name of a subprotocol, which the request would leave out if it were
+/// none.
+fn protocol(text: &str) -> Result<String, String> {
+    writable(&[text], &[])
+        .map_err(|error| format!("{text:?} is no name of a subprotocol: {error}"))?;
+    Ok(text.to_owned())
+}
+
+/// Checks what goes into every request.
+fn writable(protocols: &[&str], headers: &[(&str, &str)]) -> Result<(), String> {
     let request = ClientRequest {
         host: "h",
         target: "/",
-        protocols: &[],
-        headers: &[(name, value)],
+        protocols,
+        headers,
         origin: None,
         deflate: None,
     };
-    request.validate().map_err(|error| error.to_string())?;
-    Ok((name.to_owned(), value.to_owned()))
+    request.validate().map_err(|error| error.to_string())
 }
 
 /// CPU numbers, in the order they are used.
@@ -313,6 +327,7 @@ impl Run {
         let mut settings = Settings {
             target,
             tls,
+            insecure: self.insecure,
             deflate: self.deflate.then(DeflateConfig::default),
             protocols: self.protocol,
             headers: self.header,
@@ -468,6 +483,25 @@ mod tests {
         ] {
             assert!(settings(bad).is_err(), "{bad} was accepted");
         }
+    }
+
+    #[test]
+    fn what_can_not_be_written_into_a_request_is_refused() {
+        for bad in ["", "a b", "a,b", "a\r\nX-Smuggled: 1"] {
+            assert!(protocol(bad).is_err(), "{bad:?} was accepted");
+        }
+        assert_eq!(protocol("chat.v2"), Ok("chat.v2".to_owned()));
+        for bad in [
+            "X-Token",
+            ": v",
+            "a b: v",
+            "A: b\r\nX-Smuggled: 1",
+            "Host: h",
+        ] {
+            assert!(header(bad).is_err(), "{bad:?} was accepted");
+        }
+        let read = ("Authorization".to_owned(), "Bearer a:b".to_owned());
+        assert_eq!(header("Authorization: Bearer a:b "), Ok(read));
     }
 
     #[test]

@@ -83,6 +83,12 @@ fn generate(settings: &Settings) -> Exit {
         Ok(json) => json,
         Err(message) => return complain(Exit::Environment, &message),
     };
+    if settings.insecure {
+        eprintln!(
+            "warning: --insecure: whoever answers as {} is believed",
+            settings.target
+        );
+    }
     let ended = match run::run(settings) {
         Ok(ended) => ended,
         Err(message) => return complain(Exit::Environment, &message),

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub(crate) target: Target,
     /// Whom a `wss://` server must be.
     pub(crate) tls: Option<ClientTls>,
+    /// Whether it may be anyone.
+    pub(crate) insecure: bool,
     /// Offers permessage-deflate.
     pub(crate) deflate: Option<DeflateConfig>,
     /// Subprotocols, in order of preference.

@@ -241,10 +241,13 @@ impl<D: Driver, W: Workload> Worker<D, W> {
 
     /// Whose fault it is that TLS did not come about.
     pub(super) fn distrusted(&self, error: &DialError) -> String {
-        format!(
-            "{}: {error} (name its certificate with --ca, or trust any with --insecure)",
-            self.settings.target
-        )
+        let advice = match error {
+            DialError::Untrusted(_) => {
+                " (name its certificate with --ca, or trust any with --insecure)"
+            }
+            _ => "",
+        };
+        format!("{}: {error}{advice}", self.settings.target)
     }
 
     fn refused(&self, error: &ResponseError) -> String {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 
 use hioload::tls::TlsConfig;
-use hioload::{App, Config, Conn, Message, Running, Server, Upgrade};
+use hioload::{App, Config, Conn, Message, Running, Server, Shard, Upgrade};
 
 use crate::server::run;
 
@@ -32,6 +32,21 @@ impl App for Told {
     }
 }
 
+/// Passes every message on to the other connections.
+struct Fan;
+
+impl App for Fan {
+    type State = ();
+
+    fn open(&mut self, conn: &mut Conn<'_>, (): &mut ()) {
+        conn.subscribe("all");
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_>, (): &mut (), message: Message<'_>) {
+        conn.publish("all", message);
+    }
+}
+
 /// A server with TLS, in a folder with its certificate.
 struct Secure {
     running: Option<Running>,
@@ -41,6 +56,18 @@ struct Secure {
 
 impl Secure {
     fn start(name: &str) -> Self {
+        let (tell, told) = channel();
+        let tell = Mutex::new(tell);
+        Self::with(name, told, move |_| {
+            Told(tell.lock().expect("no panic").clone())
+        })
+    }
+
+    fn with<A: App>(
+        name: &str,
+        told: Receiver<String>,
+        app: impl Fn(&Shard) -> A + Send + Sync + 'static,
+    ) -> Self {
         let folder = std::env::temp_dir().join(format!("loadgen-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let (cert, key) = (folder.join("cert.pem"), folder.join("key.pem"));
@@ -53,12 +80,10 @@ impl Secure {
             shards: 1,
             ..Config::default()
         };
-        let (tell, told) = channel();
-        let tell = Mutex::new(tell);
         let running = Server::default()
             .config(config)
             .listen_tls("127.0.0.1:0", tls)
-            .start(move |_| Told(tell.lock().expect("no panic").clone()))
+            .start(app)
             .expect("the server starts");
         Self {
             running: Some(running),
@@ -113,6 +138,29 @@ fn a_secure_server_passes_at_every_size() {
 }
 
 #[test]
+fn believing_anyone_is_said_in_one_line_even_when_quiet() {
+    let server = Secure::start("warned");
+    let rest = "--connections 1 --rate 50";
+    let warnings = |trust: &str| {
+        let ran = run(&format!("echo --url {} {trust} {rest}", server.url()));
+        ran.assert_clean();
+        let lines = ran.stderr.lines();
+        lines.filter(|line| line.starts_with("warning:")).count()
+    };
+    assert_eq!(warnings("--insecure"), 1);
+    assert_eq!(warnings(&format!("--ca {}", server.certificate())), 0);
+}
+
+#[test]
+fn a_server_without_tls_is_told_apart_from_a_certificate() {
+    let plain = crate::server::Server::start(crate::server::Fault::None);
+    let url = plain.echo_url().replace("ws://", "wss://");
+    let ran = run(&format!("echo --url {url} --insecure --connections 1"));
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(!ran.stderr.contains("--ca"), "{}", ran.stderr);
+}
+
+#[test]
 fn compressed_connections_are_counted_and_pass() {
     let server = Secure::start("deflate");
     let ran = run(&format!(
@@ -130,6 +178,21 @@ fn compressed_connections_are_counted_and_pass() {
 }
 
 #[test]
+fn a_broadcast_over_tls_reaches_everyone_compressed_or_not() {
+    let server = Secure::with("broadcast", channel().1, |_| Fan);
+    let url = server.url();
+    let ca = server.certificate();
+    for (offer, used) in [("", 0), ("--deflate", 6)] {
+        let ran = run(&format!(
+            "broadcast --url {url} --ca {ca} --publishers 2 --subscribers 4 --rate 50 \
+             --size 64..4000 --threads 2 {offer}"
+        ));
+        ran.assert_clean();
+        assert_eq!(ran.json["deflated_connections"], used);
+    }
+}
+
+#[test]
 fn subprotocols_and_headers_reach_the_server() {
     let server = Secure::start("headers");
     let mut command = format!(
@@ -139,6 +202,13 @@ fn subprotocols_and_headers_reach_the_server() {
     command.push_str(" --protocol v2 --protocol v1 --header X-Token:secret");
     run(&command).assert_clean();
     assert_eq!(server.told.recv().as_deref(), Ok("v2+v1 secret"));
+}
+
+#[test]
+fn a_subprotocol_that_is_none_is_refused_before_the_run() {
+    let ran = run("echo --protocol a,b");
+    assert_eq!(ran.code, 64, "{ran:?}");
+    assert!(ran.stderr.contains("Sec-WebSocket-Protocol"), "{ran:?}");
 }
 
 #[test]

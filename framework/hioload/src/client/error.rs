@@ -20,7 +20,12 @@ pub enum DialError {
     /// included: TCP, TLS, upgrade.
     #[error("the server did not complete the handshake in time")]
     TimedOut,
-    /// TLS failed; the text says whose certificate or version is to blame.
+    /// The server's certificate is not one to trust: unknown issuer, another
+    /// name, expired. See [`Dial::tls`](super::Dial::tls).
+    #[error("TLS failed: {0}")]
+    Untrusted(String),
+    /// TLS failed for another reason; the text says whose version or message
+    /// is to blame.
     #[error("TLS failed: {0}")]
     Tls(String),
     /// The server answered, but not with an upgrade to what was asked for.

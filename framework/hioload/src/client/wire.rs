@@ -40,7 +40,7 @@ impl TlsWire {
                 session,
                 plain: Outbox::default(),
             }),
-            Err(_) => Err(DialError::Tls(session.cause())),
+            Err(_) => Err(session.dial_error()),
         }
     }
 
@@ -48,8 +48,8 @@ impl TlsWire {
     /// whether the server sends nothing more.
     ///
     /// # Errors
-    /// [`DialError::Tls`]; an alert may be queued, then the connection is of
-    /// no further use.
+    /// [`DialError::Untrusted`] or [`DialError::Tls`]; an alert may be queued,
+    /// then the connection is of no further use.
     pub fn receive(
         &mut self,
         bytes: &mut [u8],
@@ -59,7 +59,7 @@ impl TlsWire {
         match self.session.open(bytes, plain, &mut pool.outboxes) {
             Ok(opened) => Ok(opened.ended),
             Err(TlsFailure::PlainHttp) => Err(DialError::plain_http()),
-            Err(_) => Err(DialError::Tls(self.session.cause())),
+            Err(_) => Err(self.session.dial_error()),
         }
     }
 

@@ -136,7 +136,7 @@ impl<A: App> ShardCore<A> {
             let mut session = Session::client(rustls.map_err(DialError::Tls)?);
             session
                 .hello(&mut self.cx.outboxes)
-                .map_err(|_failure| DialError::Tls(session.cause()))?;
+                .map_err(|_failure| session.dial_error())?;
             link.transport = Transport::Tls(Box::new(session));
         }
         link.outbox.append(&request, &mut self.cx.outboxes);
@@ -207,7 +207,7 @@ impl<A: App> ShardCore<A> {
         };
         let error = match failure {
             TlsFailure::PlainHttp => DialError::plain_http(),
-            _ => DialError::Tls(session.cause()),
+            _ => session.dial_error(),
         };
         self.dial_failed(token, &error);
         true

@@ -8,6 +8,7 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 
 use super::records::Records;
+use crate::client::DialError;
 use crate::shard::outbox::{Outbox, OutboxPool};
 use crate::tls::TlsFailure;
 pub(crate) use side::CannotSeal;
@@ -29,6 +30,8 @@ pub(crate) struct Session {
     partial: Vec<u8>,
     /// Why a client's session failed.
     cause: String,
+    /// It failed because of the server's certificate.
+    untrusted: bool,
     /// Sealed, for the driver.
     pub(crate) wire: Outbox,
     /// Bytes of the plaintext's first segment that are sealed already.
@@ -73,6 +76,7 @@ impl Session {
             records: Records::default(),
             partial: Vec::new(),
             cause: String::new(),
+            untrusted: false,
             wire: Outbox::default(),
             taken: 0,
         }
@@ -88,8 +92,12 @@ impl Session {
     }
 
     /// What rustls says about the failure.
-    pub(crate) fn cause(&self) -> String {
-        self.cause.clone()
+    pub(crate) fn dial_error(&self) -> DialError {
+        if self.untrusted {
+            DialError::Untrusted(self.cause.clone())
+        } else {
+            DialError::Tls(self.cause.clone())
+        }
     }
 
     #[cold]
@@ -97,6 +105,7 @@ impl Session {
         tracing::debug!(%error, "TLS ended");
         if self.side.is_client() {
             self.cause = error.to_string();
+            self.untrusted = matches!(error, rustls::Error::InvalidCertificate(_));
         }
         TlsFailure::from(error)
     }
