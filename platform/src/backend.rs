@@ -1,6 +1,9 @@
 //! The workspace's only backend selection.
 
+#[cfg(target_os = "linux")]
+mod batch;
 pub mod sim;
+mod slots;
 #[cfg(target_os = "linux")]
 pub mod uring;
 

@@ -182,13 +182,13 @@ impl Driver for UringDriver {
     }
 
     fn listen(&mut self, listener: Listener) -> Result<Token, DriverError> {
-        let token = self.table.insert(Role::Listener, listener.into())?;
+        let token = self.table.attach(Role::Listener, listener.into())?;
         self.arm_accept(token);
         Ok(token)
     }
 
     fn adopt(&mut self, socket: Socket) -> Result<Token, DriverError> {
-        self.table.insert(Role::Stream, socket.into())
+        self.table.attach(Role::Stream, socket.into())
     }
 
     fn connect(&mut self, target: &Connect) -> Result<Token, DriverError> {
@@ -196,7 +196,7 @@ impl Driver for UringDriver {
     }
 
     fn watch(&mut self, source: OwnedFd) -> Result<Token, DriverError> {
-        let token = self.table.insert(Role::Source, source)?;
+        let token = self.table.attach(Role::Source, source)?;
         self.arm_poll(token);
         Ok(token)
     }

@@ -29,7 +29,7 @@ impl UringDriver {
         self.table.check_room()?;
         let fd = open(target)?;
         let raw = types::Fd(fd.as_raw_fd());
-        let token = self.table.insert(Role::Connecting, fd)?;
+        let token = self.table.attach(Role::Connecting, fd)?;
         let op = ConnectOp {
             addr: target.addr.into(),
             timeout: ring::timespec(target.timeout),

@@ -9,19 +9,10 @@ use super::UringDriver;
 use super::complete::Completion;
 use super::table::Flags;
 use super::tag::{Kind, Tag};
+use crate::backend::batch::Batch;
 use crate::buffer::Segment;
 use crate::driver::{Event, Token};
 use crate::socket::Socket;
-
-/// Segments of one operation at most. A turn coalesces small messages into one
-/// chunk, so more than a few segments means shared frames; 64 of them amortise
-/// the operation, and their addresses still fit a kilobyte.
-const MAX_SEGMENTS: usize = 64;
-
-/// Bytes of one operation at most, unless its first segment is larger: what
-/// one slow peer may keep from being counted as sent. A megabyte is beyond what
-/// a socket's send buffer takes at once.
-const MAX_BYTES: usize = 1 << 20;
 
 /// Bytes handed to the kernel at once at most: a completion counts in an i32.
 const MAX_ONCE: usize = 1 << 30;
@@ -42,12 +33,10 @@ const REPORT_USAGE: u16 = 1 << 3;
 /// The memory of a send in flight. Boxed: the kernel holds its address.
 #[derive(Debug)]
 pub(super) struct SendOp {
-    segments: Vec<Segment>,
+    batch: Batch,
     /// One per segment left, when there are several.
     vectors: Vec<libc::iovec>,
     message: libc::msghdr,
-    total: usize,
-    done: usize,
 }
 
 /// Operations not in use.
@@ -62,20 +51,18 @@ impl SpareOps {
     fn take(&mut self) -> Box<SendOp> {
         self.0.pop().unwrap_or_else(|| {
             Box::new(SendOp {
-                segments: Vec::new(),
+                batch: Batch::default(),
                 vectors: Vec::new(),
                 message: empty_message(),
-                total: 0,
-                done: 0,
             })
         })
     }
 
     /// The segments are dropped here: chunks go back to their pool.
     pub(super) fn give_back(&mut self, mut op: Box<SendOp>) {
-        op.segments.clear();
+        op.batch.clear();
         op.vectors.clear();
-        if self.0.len() < MAX_SPARE && op.segments.capacity() <= SPARE_SEGMENTS {
+        if self.0.len() < MAX_SPARE && op.batch.capacity() <= SPARE_SEGMENTS {
             self.0.push(op);
         }
     }
@@ -88,51 +75,19 @@ fn empty_message() -> libc::msghdr {
 }
 
 impl SendOp {
-    fn fill(&mut self, queue: &mut VecDeque<Segment>) {
-        self.total = 0;
-        self.done = 0;
-        while let Some(next) = queue.front() {
-            let len = next.bytes().len();
-            let full = self.segments.len() >= MAX_SEGMENTS || self.total + len > MAX_BYTES;
-            if full && !self.segments.is_empty() {
-                return;
-            }
-            self.total += len;
-            self.segments.extend(queue.pop_front());
-        }
-    }
-
     pub(super) fn total(&self) -> usize {
-        self.total
+        self.batch.total()
     }
 
     pub(super) fn unfinished(&self) -> bool {
-        self.left() > 0
-    }
-
-    fn left(&self) -> usize {
-        self.total - self.done
-    }
-
-    /// What is left to send: the first segment with bytes left, how many of its
-    /// bytes are done, and the segments after it.
-    fn rest(&self) -> (&[Segment], usize) {
-        let mut skip = self.done;
-        for (index, segment) in self.segments.iter().enumerate() {
-            let len = segment.bytes().len();
-            if skip < len {
-                return (&self.segments[index..], skip);
-            }
-            skip -= len;
-        }
-        (&[], 0)
+        self.batch.left() > 0
     }
 
     /// The request for what is left. It points into this operation and its
     /// segments, none of which move until it has completed.
     pub(super) fn request(&mut self, fd: i32, zero_copy: bool) -> squeue::Entry {
         let fd = types::Fd(fd);
-        let (rest, skip) = self.rest();
+        let (rest, skip) = self.batch.rest();
         if let [] | [_] = rest {
             let bytes = rest.first().map_or(&[][..], |only| &only.bytes()[skip..]);
             let len = u32::try_from(bytes.len().min(MAX_ONCE)).unwrap_or(u32::MAX);
@@ -146,16 +101,10 @@ impl SendOp {
         }
         let mut vectors = std::mem::take(&mut self.vectors);
         vectors.clear();
-        let (rest, mut skip) = self.rest();
-        for segment in rest {
-            let bytes = &segment.bytes()[skip..];
-            skip = 0;
-            let iov_base = bytes.as_ptr().cast_mut().cast();
-            vectors.push(libc::iovec {
-                iov_base,
-                iov_len: bytes.len(),
-            });
-        }
+        vectors.extend(self.batch.slices().map(|bytes| libc::iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        }));
         self.vectors = vectors;
         self.message.msg_iov = self.vectors.as_mut_ptr();
         self.message.msg_iovlen = self.vectors.len();
@@ -182,13 +131,13 @@ impl SendOp {
     /// Accounts for a completion; `short` counts continuations.
     pub(super) fn advance(&mut self, result: i32, short: &mut u64) -> Progress {
         match usize::try_from(result) {
-            Ok(0) if self.left() > 0 => {
+            Ok(0) if self.unfinished() => {
                 Progress::Over(Err(io::Error::from(io::ErrorKind::WriteZero)))
             }
             Ok(sent) => {
-                self.done = self.total.min(self.done + sent);
-                if self.left() == 0 {
-                    return Progress::Over(Ok(self.total));
+                self.batch.advance(sent);
+                if !self.unfinished() {
+                    return Progress::Over(Ok(self.total()));
                 }
                 *short += 1;
                 Progress::Rest
@@ -211,7 +160,7 @@ impl UringDriver {
         }
         entry.flags.set(Flags::SENDING);
         let mut op = self.spare.take();
-        op.fill(queue);
+        op.batch.fill(queue);
         if self.zero_copy.wants(op.total()) {
             self.send_zero_copy(token, op);
         } else {
@@ -318,31 +267,12 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_takes_a_bounded_front_of_the_queue() {
-        let mut spare = SpareOps::default();
-        let mut many = queue(&[10; 100]);
-        let mut op = spare.take();
-        op.fill(&mut many);
-        assert_eq!((op.segments.len(), op.total(), many.len()), (64, 640, 36));
-
-        let mut large = queue(&[MAX_BYTES - 1, 2, 3]);
-        let mut op = spare.take();
-        op.fill(&mut large);
-        assert_eq!((op.segments.len(), large.len()), (1, 2));
-
-        let mut huge = queue(&[3 * MAX_BYTES, 1]);
-        let mut op = spare.take();
-        op.fill(&mut huge);
-        assert_eq!((op.total(), huge.len()), (3 * MAX_BYTES, 1));
-    }
-
-    #[test]
     fn a_short_send_continues_where_it_stopped() {
         let mut op = SpareOps::default().take();
-        op.fill(&mut queue(&[4, 0, 6]));
+        op.batch.fill(&mut queue(&[4, 0, 6]));
         let mut short = 0;
         assert!(matches!(op.advance(5, &mut short), Progress::Rest));
-        let (rest, skip) = op.rest();
+        let (rest, skip) = op.batch.rest();
         assert_eq!((rest.len(), skip, short), (1, 1, 1));
         assert!(matches!(
             op.advance(-libc::EINTR, &mut short),
@@ -356,7 +286,7 @@ mod tests {
     fn an_operation_is_reused() {
         let mut spare = SpareOps::default();
         let mut op = spare.take();
-        op.fill(&mut queue(&[1, 2]));
+        op.batch.fill(&mut queue(&[1, 2]));
         let address = &raw const *op;
         spare.give_back(op);
         assert_eq!(&raw const *spare.take(), address);

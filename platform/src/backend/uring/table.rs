@@ -1,8 +1,9 @@
-//! The table of attached sockets: dense slots, small entries.
+//! The entries of attached sockets, kept small.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::send::SendOp;
+use crate::backend::slots::{Slot, Slots};
 use crate::driver::Token;
 use crate::error::DriverError;
 
@@ -85,7 +86,7 @@ impl Flags {
 }
 
 /// One slot. Small, because idle connections cost exactly this.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) fd: Option<OwnedFd>,
     generation: u32,
@@ -115,116 +116,42 @@ impl Entry {
     }
 }
 
-/// The slots.
-#[derive(Debug)]
-pub(super) struct Table {
-    slots: Vec<Entry>,
-    /// Free slots, the last freed on top: its entry is the one in cache.
-    free: Vec<u32>,
-    limit: u32,
+/// The slots of a driver.
+pub(super) type Table = Slots<Entry>;
+
+impl Slot for Entry {
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn is_occupied(&self) -> bool {
+        self.role != Role::Free
+    }
+
+    fn vacate(&mut self, next: u32) {
+        debug_assert_eq!(self.ops, 0, "a freed slot has nothing in flight");
+        *self = Self {
+            generation: next,
+            leases: self.leases,
+            flags: Flags(self.flags.0 & Flags::LISTED.0),
+            ..Self::default()
+        };
+    }
 }
 
 impl Table {
-    pub(super) fn new(limit: u32) -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            limit,
-        }
-    }
-
-    /// Occupied slots.
-    pub(super) fn occupied(&self) -> usize {
-        self.slots.len() - self.free.len()
-    }
-
-    /// Fails when no slot is left.
-    pub(super) fn check_room(&self) -> Result<(), DriverError> {
-        if self.free.is_empty() && self.slots.len() >= self.limit as usize {
-            return Err(DriverError::TableFull { limit: self.limit });
-        }
-        Ok(())
-    }
-
-    pub(super) fn insert(&mut self, role: Role, fd: OwnedFd) -> Result<Token, DriverError> {
-        self.check_room()?;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Entry {
-                fd: None,
-                generation: 0,
-                op: None,
-                leases: 0,
-                ops: 0,
-                flags: Flags::default(),
-                role: Role::Free,
-                cancels: 0,
-            });
-            // The limit is a u32, so the length fits.
-            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
-        });
-        let entry = &mut self.slots[slot as usize];
-        entry.fd = Some(fd);
-        entry.role = role;
-        Ok(Token::new(slot, entry.generation))
-    }
-
-    /// Frees a slot none of whose operations is in flight.
-    pub(super) fn remove(&mut self, token: Token) {
-        let entry = &mut self.slots[token.index()];
-        debug_assert_eq!(entry.generation, token.generation());
-        debug_assert_eq!(entry.ops, 0, "a freed slot has nothing in flight");
-        entry.fd = None;
-        entry.op = None;
-        entry.role = Role::Free;
-        entry.cancels = 0;
-        entry.flags = Flags(entry.flags.0 & Flags::LISTED.0);
-        entry.generation = (entry.generation + 1) % Token::GENERATIONS;
-        self.free.push(token.slot());
-    }
-
-    /// The entry of a token that is not stale.
-    pub(super) fn get(&self, token: Token) -> Option<&Entry> {
-        self.slots
-            .get(token.index())
-            .filter(|entry| entry.is(token))
-    }
-
-    /// The entry of a token that is not stale.
-    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut Entry> {
-        self.slots
-            .get_mut(token.index())
-            .filter(|entry| entry.is(token))
+    /// Attaches a descriptor.
+    pub(super) fn attach(&mut self, role: Role, fd: OwnedFd) -> Result<Token, DriverError> {
+        self.insert(|entry| {
+            entry.fd = Some(fd);
+            entry.role = role;
+        })
     }
 
     /// The entry of a token that is not stale and not being closed.
     pub(super) fn open_mut(&mut self, token: Token) -> Option<&mut Entry> {
         self.get_mut(token)
             .filter(|entry| !entry.has(Flags::CLOSING))
-    }
-
-    /// A slot from a list, whoever lives there now.
-    pub(super) fn slot_mut(&mut self, slot: u32) -> &mut Entry {
-        &mut self.slots[slot as usize]
-    }
-
-    /// The token of a slot's occupant.
-    pub(super) fn occupant(&self, slot: u32) -> Option<Token> {
-        let entry = &self.slots[slot as usize];
-        (entry.role != Role::Free).then(|| Token::new(slot, entry.generation))
-    }
-
-    /// All occupants.
-    pub(super) fn tokens(&self) -> Vec<Token> {
-        (0u32..)
-            .zip(&self.slots)
-            .filter_map(|(slot, _)| self.occupant(slot))
-            .collect()
-    }
-}
-
-impl Entry {
-    fn is(&self, token: Token) -> bool {
-        self.generation == token.generation() && self.role != Role::Free
     }
 }
 
@@ -239,56 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_reused_last_freed_first_with_a_new_generation() {
-        let mut table = Table::new(8);
-        let first = table.insert(Role::Stream, fd()).expect("room");
-        let second = table.insert(Role::Stream, fd()).expect("room");
-        table.remove(first);
-        table.remove(second);
-        let third = table.insert(Role::Stream, fd()).expect("room");
-        assert_eq!((third.slot(), third.generation()), (second.slot(), 1));
-        assert!(table.get(second).is_none());
-        assert!(table.get(third).is_some());
-        assert_eq!(table.tokens(), [third]);
-        assert_eq!(table.occupied(), 1);
-    }
-
-    #[test]
-    fn the_limit_holds() {
-        let mut table = Table::new(1);
-        let only = table.insert(Role::Stream, fd()).expect("room");
-        assert!(matches!(
-            table.insert(Role::Stream, fd()),
-            Err(DriverError::TableFull { limit: 1 })
-        ));
-        table.remove(only);
-        assert!(table.insert(Role::Stream, fd()).is_ok());
-    }
-
-    #[test]
     fn lists_and_leases_survive_the_occupant_and_nothing_else_does() {
         let mut table = Table::new(1);
-        let token = table.insert(Role::Stream, fd()).expect("room");
+        let token = table.attach(Role::Stream, fd()).expect("room");
         let entry = table.get_mut(token).expect("occupied");
         entry.leases = 3;
         entry.flags.set(Flags::RECV_WANTED);
         assert!(entry.flags.raise(Flags::LISTED_STALLED));
         assert!(!entry.flags.raise(Flags::LISTED_STALLED));
         table.remove(token);
-        let token = table.insert(Role::Stream, fd()).expect("room");
+        let token = table.attach(Role::Stream, fd()).expect("room");
         let entry = table.get(token).expect("occupied");
         assert_eq!(entry.leases, 3);
         assert!(entry.has(Flags::LISTED_STALLED));
         assert!(!entry.has(Flags::RECV_WANTED));
-    }
-
-    #[test]
-    fn generations_wrap() {
-        let mut table = Table::new(1);
-        let token = table.insert(Role::Stream, fd()).expect("room");
-        table.get_mut(token).expect("occupied").generation = Token::GENERATIONS - 1;
-        table.remove(Token::new(0, Token::GENERATIONS - 1));
-        let token = table.insert(Role::Stream, fd()).expect("room");
-        assert_eq!(token.generation(), 0);
     }
 }
