@@ -1,7 +1,7 @@
 //! The workspace's only backend selection.
 
-#[cfg(target_os = "linux")]
 mod batch;
+pub mod compio;
 pub mod sim;
 mod slots;
 #[cfg(target_os = "linux")]

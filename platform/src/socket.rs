@@ -10,14 +10,15 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Protocol, Type};
 
-use crate::error::BindError;
+use crate::driver::Connect;
+use crate::error::{BindError, DriverError};
 
 #[cfg(unix)]
 use unix as imp;
 #[cfg(windows)]
 use windows as imp;
 
-pub(crate) use imp::DENIED;
+pub(crate) use imp::{DENIED, accept_fault, cancelled};
 
 /// Whether several listeners may share an address, so that each shard has its
 /// own ([`ListenOptions::reuse_port`]).
@@ -122,4 +123,40 @@ impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self(listener.into())
     }
+}
+
+/// Whom an error of accepting concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AcceptFault {
+    /// Nobody: it was cancelled or interrupted.
+    Nothing,
+    /// The connection that was about to be accepted.
+    OneSocket,
+    /// The process or the system: no descriptor or memory is left.
+    Starved,
+    /// The listener itself.
+    Listener,
+}
+
+/// A socket that may connect to `target`, bound to the source it names.
+pub(crate) fn open_client(target: &Connect) -> Result<socket2::Socket, DriverError> {
+    let socket = socket2::Socket::new(
+        Domain::for_address(target.addr),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )
+    .map_err(|error| DriverError::system("socket", error))?;
+    socket
+        .set_tcp_nodelay(true)
+        .map_err(|error| DriverError::system("TCP_NODELAY", error))?;
+    if let Some(source) = target.source {
+        if source.port() == 0 {
+            imp::port_at_connect(&socket)
+                .map_err(|error| DriverError::system("IP_BIND_ADDRESS_NO_PORT", error))?;
+        }
+        socket
+            .bind(&source.into())
+            .map_err(|error| DriverError::system("bind", error))?;
+    }
+    Ok(socket)
 }

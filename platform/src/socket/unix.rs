@@ -1,9 +1,9 @@
 //! Sockets are descriptors, and a port can be shared.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use super::{Listener, Socket};
+use super::{AcceptFault, Listener, Socket};
 
 pub(super) const PORTS_CAN_BE_SHARED: bool = true;
 
@@ -22,6 +22,56 @@ pub(super) fn share(socket: &socket2::Socket, reuse_port: bool) -> io::Result<()
 
 pub(super) fn backlog(asked: i32) -> i32 {
     asked
+}
+
+/// Lets the kernel choose the port when the target is known, so that a port
+/// serves many targets (Linux 4.2). The option is of the IP level for IPv6 too.
+pub(super) fn port_at_connect(socket: &socket2::Socket) -> io::Result<()> {
+    const INT: libc::socklen_t = 4;
+    const { assert!(size_of::<libc::c_int>() == 4) };
+    let on: libc::c_int = 1;
+    // SAFETY: the value is an int that outlives the call, its size is given.
+    let code = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const on).cast(),
+            INT,
+        )
+    };
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// What a send or connect ends with when its socket is closed under it.
+pub(crate) fn cancelled() -> io::Error {
+    io::Error::from_raw_os_error(libc::ECANCELED)
+}
+
+/// `accept(2)` passes on errors of the connection it was about to return.
+pub(crate) fn accept_fault(error: &io::Error) -> AcceptFault {
+    match error.raw_os_error() {
+        Some(libc::ECANCELED | libc::EINTR | libc::EAGAIN) => AcceptFault::Nothing,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => AcceptFault::Starved,
+        Some(
+            libc::ECONNABORTED
+            | libc::EPROTO
+            | libc::EPERM
+            | libc::ENETDOWN
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::EHOSTUNREACH
+            | libc::ENOPROTOOPT
+            | libc::ENONET
+            | libc::ETIMEDOUT
+            | libc::ECONNRESET,
+        ) => AcceptFault::OneSocket,
+        _ => AcceptFault::Listener,
+    }
 }
 
 impl From<OwnedFd> for Socket {

@@ -3,11 +3,13 @@
 use std::io;
 use std::os::windows::io::{AsRawSocket, AsSocket, BorrowedSocket, OwnedSocket};
 
+use windows_sys::Win32::Foundation::{ERROR_NETNAME_DELETED, ERROR_OPERATION_ABORTED};
 use windows_sys::Win32::Networking::WinSock::{
-    SO_EXCLUSIVEADDRUSE, SOCKET, SOL_SOCKET, setsockopt,
+    SO_EXCLUSIVEADDRUSE, SOCKET, SOL_SOCKET, WSAECONNABORTED, WSAECONNRESET, WSAEINTR, WSAEMFILE,
+    WSAENOBUFS, WSAEWOULDBLOCK, setsockopt,
 };
 
-use super::{Listener, Socket};
+use super::{AcceptFault, Listener, Socket};
 
 /// With `SO_REUSEADDR` several sockets may bind one address, but which of them
 /// gets a connection is undefined. A completion port does not help: a listener
@@ -55,6 +57,34 @@ pub(super) fn share(socket: &socket2::Socket, reuse_port: bool) -> io::Result<()
 /// 65,535; a positive one may be cut to less (Winsock, `listen`).
 pub(super) fn backlog(asked: i32) -> i32 {
     -asked.max(0)
+}
+
+/// A bind chooses the port at once: there is no such option.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "elsewhere there is something to do"
+)]
+pub(super) fn port_at_connect(_socket: &socket2::Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// What a send or connect ends with when its socket is closed under it.
+pub(crate) fn cancelled() -> io::Error {
+    io::Error::from_raw_os_error(ERROR_OPERATION_ABORTED.cast_signed())
+}
+
+/// `AcceptEx` fails with the error of the connection it was about to make.
+pub(crate) fn accept_fault(error: &io::Error) -> AcceptFault {
+    match error.raw_os_error().map_or(0, i32::cast_unsigned) {
+        ERROR_OPERATION_ABORTED => AcceptFault::Nothing,
+        ERROR_NETNAME_DELETED => AcceptFault::OneSocket,
+        code => match code.cast_signed() {
+            WSAEINTR | WSAEWOULDBLOCK => AcceptFault::Nothing,
+            WSAEMFILE | WSAENOBUFS => AcceptFault::Starved,
+            WSAECONNRESET | WSAECONNABORTED => AcceptFault::OneSocket,
+            _ => AcceptFault::Listener,
+        },
+    }
 }
 
 impl From<OwnedSocket> for Socket {

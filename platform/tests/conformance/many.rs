@@ -16,6 +16,7 @@ pub(crate) fn ten_thousand_sockets_open_talk_and_close<F: Fixture>() {
     raise_nofile(2 * PAIRS as u64 + 500).expect("this test needs descriptors");
     let mut rig = Rig::<F>::open(Sizes::default());
     let (_, addr) = rig.listen();
+    rig.pump(Duration::ZERO);
     let idle = rig.driver.stats();
     let tokens = open::<F>(&mut rig, addr);
     assert_eq!(

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,7 @@ use crate::net::Net;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The sizes a test asks for. Those a backend has no such thing for it ignores.
+#[cfg_attr(windows, expect(dead_code, reason = "only io_uring has some of them"))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub(crate) buffers: u16,
@@ -51,6 +51,9 @@ pub(crate) trait Fixture {
 
     /// How late a wait may end: generous, since machines are busy.
     const LATENESS: Nanos = 2_000_000_000;
+
+    /// Whether completions pass through a queue of limited size.
+    const COMPLETION_QUEUE: bool = true;
 
     /// Whether the driver's time is the machine's.
     const REAL_TIME: bool = true;
@@ -281,34 +284,4 @@ pub(crate) fn pattern(len: usize, seed: u32) -> Vec<u8> {
 pub(crate) fn heavy() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs a test in a process of its own.
-pub(crate) fn alone(path: &str, test: fn()) {
-    let Some(output) = child(path) else {
-        return test();
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "alone it failed:\n{text}\n{errors}"
-    );
-    assert!(text.contains("1 passed"), "it did run: {text}");
-}
-
-/// What became of the test at `path` in a process of its own: this binary
-/// again, for that one test. `None` in that process.
-pub(crate) fn child(path: &str) -> Option<Output> {
-    const CHILD: &str = "CONFORMANCE_TEST_ALONE";
-    if std::env::var_os(CHILD).is_some() {
-        return None;
-    }
-    let (_crate, name) = path.split_once("::").expect("a module path");
-    let binary = std::env::current_exe().expect("this test has a binary");
-    let output = Command::new(binary)
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .output();
-    Some(output.expect("the test binary runs"))
 }

@@ -57,6 +57,6 @@ mod only {
     #[test]
     fn a_seccomp_filter_is_named() {
         let path = concat!(module_path!(), "::a_seccomp_filter_is_named");
-        crate::rig::alone(path, crate::probe::a_seccomp_filter_is_named);
+        crate::process::alone(path, crate::probe::a_seccomp_filter_is_named);
     }
 }

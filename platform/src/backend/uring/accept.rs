@@ -11,7 +11,7 @@ use super::table::{Flags, Role};
 use super::tag::{Kind, Tag};
 use crate::clock::Nanos;
 use crate::driver::{Event, Token};
-use crate::socket::Socket;
+use crate::socket::{AcceptFault, Socket, accept_fault};
 
 /// How long a listener that ran out of descriptors waits, unless this driver
 /// closes one before: other threads of the process close some too.
@@ -55,23 +55,22 @@ impl UringDriver {
         if completion.more() {
             return;
         }
-        match -completion.result {
-            ..=0 | libc::ECANCELED | libc::EINTR => self.arm_accept(token),
-            libc::EAGAIN => {
-                self.make_blocking(token);
-                self.arm_accept(token);
-            }
-            code @ (libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                self.starve(token, &io::Error::from_raw_os_error(code));
-            }
-            code if concerns_one_socket(code) => {
+        let code = -completion.result;
+        if code == libc::EAGAIN {
+            self.make_blocking(token);
+        }
+        let error = io::Error::from_raw_os_error(code);
+        match accept_fault(&error) {
+            _ if code <= 0 => self.arm_accept(token),
+            AcceptFault::Nothing => self.arm_accept(token),
+            AcceptFault::Starved => self.starve(token, &error),
+            AcceptFault::OneSocket => {
                 self.stats.accept_errors += 1;
                 self.arm_accept(token);
             }
-            code => {
+            AcceptFault::Listener => {
                 // The listener itself is at fault; trying at once would spin.
                 self.stats.accept_errors += 1;
-                let error = io::Error::from_raw_os_error(code);
                 tracing::debug!(?token, %error, "accept failed; it is tried again");
                 self.pause_accept(token);
             }
@@ -117,22 +116,4 @@ impl UringDriver {
         }
         self.paused = slots;
     }
-}
-
-/// Errors `accept(2)` passes on from the connection it was about to return.
-fn concerns_one_socket(code: i32) -> bool {
-    matches!(
-        code,
-        libc::ECONNABORTED
-            | libc::EPROTO
-            | libc::EPERM
-            | libc::ENETDOWN
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::EHOSTUNREACH
-            | libc::ENOPROTOOPT
-            | libc::ENONET
-            | libc::ETIMEDOUT
-            | libc::ECONNRESET
-    )
 }

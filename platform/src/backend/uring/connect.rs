@@ -5,17 +5,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use io_uring::types::Timespec;
 use io_uring::{opcode, squeue, types};
-use socket2::{Domain, Protocol, SockAddr, Type};
+use socket2::SockAddr;
 
 use super::UringDriver;
 use super::complete::Completion;
 use super::ring;
-use super::send::cancelled;
 use super::table::{Flags, Role};
 use super::tag::{Kind, Tag};
 use crate::driver::{Connect, Event, Token};
 use crate::error::DriverError;
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 
 /// The memory of a connect in flight. Boxed: the kernel holds its address.
 #[derive(Debug)]
@@ -27,7 +26,7 @@ pub(super) struct ConnectOp {
 impl UringDriver {
     pub(super) fn start_connect(&mut self, target: &Connect) -> Result<Token, DriverError> {
         self.table.check_room()?;
-        let fd = open(target)?;
+        let fd = OwnedFd::from(socket::open_client(target)?);
         let raw = types::Fd(fd.as_raw_fd());
         let token = self.table.attach(Role::Connecting, fd)?;
         let op = ConnectOp {
@@ -72,7 +71,7 @@ impl UringDriver {
                 Ok(())
             }
             // Cancelled by `close`, or else by the linked timeout.
-            code if code == -libc::ECANCELED && closing => Err(cancelled()),
+            code if code == -libc::ECANCELED && closing => Err(socket::cancelled()),
             code if code == -libc::ECANCELED => Err(io::Error::from(io::ErrorKind::TimedOut)),
             code => Err(io::Error::from_raw_os_error(-code)),
         };
@@ -82,50 +81,5 @@ impl UringDriver {
             // A receive may have been asked for while it was connecting.
             self.arm_recv(token);
         }
-    }
-}
-
-fn open(target: &Connect) -> Result<OwnedFd, DriverError> {
-    let socket = socket2::Socket::new(
-        Domain::for_address(target.addr),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )
-    .map_err(|error| DriverError::system("socket", error))?;
-    socket
-        .set_tcp_nodelay(true)
-        .map_err(|error| DriverError::system("TCP_NODELAY", error))?;
-    if let Some(source) = target.source {
-        if source.port() == 0 {
-            port_at_connect(&socket)
-                .map_err(|error| DriverError::system("IP_BIND_ADDRESS_NO_PORT", error))?;
-        }
-        socket
-            .bind(&source.into())
-            .map_err(|error| DriverError::system("bind", error))?;
-    }
-    Ok(socket.into())
-}
-
-/// Lets the kernel choose the port when the target is known, so that a port
-/// serves many targets (Linux 4.2). The option is of the IP level for IPv6 too.
-fn port_at_connect(socket: &socket2::Socket) -> io::Result<()> {
-    const INT: libc::socklen_t = 4;
-    const { assert!(size_of::<libc::c_int>() == 4) };
-    let on: libc::c_int = 1;
-    // SAFETY: the value is an int that outlives the call, its size is given.
-    let code = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_BIND_ADDRESS_NO_PORT,
-            (&raw const on).cast(),
-            INT,
-        )
-    };
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
     }
 }

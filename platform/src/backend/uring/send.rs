@@ -12,7 +12,7 @@ use super::tag::{Kind, Tag};
 use crate::backend::batch::Batch;
 use crate::buffer::Segment;
 use crate::driver::{Event, Token};
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 
 /// Bytes handed to the kernel at once at most: a completion counts in an i32.
 const MAX_ONCE: usize = 1 << 30;
@@ -197,7 +197,7 @@ impl UringDriver {
         };
         match op.advance(completion.result, &mut self.stats.short_sends) {
             Progress::Rest if closing => {
-                self.send_over(token, Err(cancelled()), events);
+                self.send_over(token, Err(socket::cancelled()), events);
                 self.spare.give_back(op);
             }
             Progress::Rest => {
@@ -247,11 +247,6 @@ impl UringDriver {
             let _ = socket2::SockRef::from(fd).shutdown(std::net::Shutdown::Write);
         }
     }
-}
-
-/// What a send or connect ends with when its socket is closed under it.
-pub(super) fn cancelled() -> io::Error {
-    io::Error::from_raw_os_error(libc::ECANCELED)
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@
 
 use super::UringDriver;
 use super::complete::Completion;
-use super::send::{Progress, SendOp, cancelled};
+use super::send::{Progress, SendOp};
 use super::table::Flags;
 use super::tag::{Kind, Tag};
 use crate::driver::{Event, Token};
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 
 /// `IORING_NOTIF_USAGE_ZC_COPIED`: the kernel copied after all.
 const COPIED: u32 = 1 << 31;
@@ -141,7 +141,7 @@ impl UringDriver {
         }
         match progress {
             Progress::Over(outcome) => self.send_over(owner, outcome, events),
-            Progress::Rest if closing => self.send_over(owner, Err(cancelled()), events),
+            Progress::Rest if closing => self.send_over(owner, Err(socket::cancelled()), events),
             Progress::Rest => {
                 if let Some(held) = self.zero_copy.remove(index) {
                     self.send_plain(owner, held.op);
@@ -189,7 +189,7 @@ impl UringDriver {
         if self.table.open_mut(owner).is_some() {
             self.send_plain(owner, op);
         } else {
-            self.send_over(owner, Err(cancelled()), events);
+            self.send_over(owner, Err(socket::cancelled()), events);
             self.spare.give_back(op);
             self.settle(owner);
         }

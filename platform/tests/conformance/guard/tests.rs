@@ -9,7 +9,7 @@ use io_uring::{IoUring, opcode, types};
 use nix::libc;
 
 use super::check;
-use crate::rig::child;
+use crate::process::child;
 
 const LEN: usize = 10_000;
 
