@@ -114,9 +114,9 @@ impl Seat {
             tracing::warn!(shard = index, cpu, %error, "the shard is not pinned");
         }
         // After pinning, so that memory is first touched on the CPU's node.
-        let mut driver = Selected::open(driver_config(&self.config))?;
+        let driver = Selected::open(driver_config(&self.config))?;
         let now = driver.now();
-        let mut core = self.core(app, now)?;
+        let core = self.core(app, now)?;
         let Self {
             listeners,
             ready,
@@ -127,7 +127,7 @@ impl Seat {
         let _failed = ready.send((index, driver.waker()));
         drop(ready);
         let Ok(wakers) = go.recv() else { return Ok(()) };
-        turn::run(&mut driver, &mut core, listeners, &wakers, &handle)?;
+        turn::Loop::start(driver, core, listeners, wakers, handle)?.run()?;
         Ok(())
     }
 

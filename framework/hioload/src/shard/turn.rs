@@ -1,6 +1,8 @@
 //! The loop of a shard: the only code that is generic over the driver.
 
-use hioload_platform::{Driver, DriverError, Event, Token};
+use std::sync::Arc;
+
+use hioload_platform::{Driver, DriverError, Event, Nanos, Token};
 
 use super::chain::Transport;
 use super::core::ShardCore;
@@ -27,94 +29,186 @@ pub(crate) trait Stop {
     fn ask(&self);
 }
 
-/// Runs turns until the shard was asked to stop and everything is closed.
-///
-/// `stop` is asked after every wake, and `wakers` are the other shards', by
-/// index.
-///
-/// # Errors
-/// When the driver cannot go on.
-pub(crate) fn run<D: Driver, A: App>(
-    driver: &mut D,
-    core: &mut ShardCore<A>,
-    listeners: Vec<(D::Listener, Option<TlsConfig>)>,
-    wakers: &[D::Waker],
-    stop: &impl Stop,
-) -> Result<(), DriverError> {
-    let mut listening = Vec::with_capacity(listeners.len());
-    for (listener, tls) in listeners {
-        listening.push((driver.listen(listener)?, tls));
-    }
-    let mut events = Vec::with_capacity(D::BATCH);
-    core.begin(driver.now());
-    core.started();
-    // The first turn does not wait: a stop may have been asked for before this
-    // shard could be woken.
-    let mut deadline = Some(driver.now());
-    while !(core.is_stopping() && core.is_drained() && listening.is_empty()) {
-        driver.wait(deadline, &mut events)?;
-        core.begin(driver.now());
-        for event in events.drain(..) {
-            dispatch(driver, core, &mut listening, event);
-        }
-        match stop.requested() {
-            StopRequest::None => {}
-            request => {
-                if !core.is_stopping() {
-                    listening.iter().for_each(|(token, _)| driver.close(*token));
-                }
-                core.stop();
-                if request == StopRequest::Forced {
-                    core.force_stop();
-                }
-            }
-        }
-        core.fire_timers();
-        core.exchange();
-        dial(driver, core);
-        if core.take_stop_asked() {
-            stop.ask();
-        }
-        flush(driver, core);
-        for shard in core.take_wakes() {
-            driver.wake(&wakers[shard]);
-        }
-        core.context().metrics().driver(&driver.stats());
-        deadline = core.next_deadline();
-    }
-    Ok(())
+/// A shard's driver, its core and its listeners, turn by turn.
+pub(crate) struct Loop<D: Driver, A: App, S: Stop> {
+    // What received bytes and connections hold goes before the driver.
+    /// Empty between turns; kept for its allocation.
+    events: Vec<Event<D::Socket>>,
+    core: ShardCore<A>,
+    driver: D,
+    listening: Vec<(Token, Option<TlsConfig>)>,
+    /// The other shards', by index.
+    wakers: Arc<[D::Waker]>,
+    /// Asked after every wake.
+    stop: S,
+    deadline: Option<Nanos>,
 }
 
-fn dispatch<D: Driver, A: App>(
-    driver: &mut D,
-    core: &mut ShardCore<A>,
-    listening: &mut Vec<(Token, Option<TlsConfig>)>,
-    event: Event<D::Socket>,
-) {
-    match event {
-        Event::Received { token, mut lease } => core.received(token, &mut lease),
-        Event::Sent { token, outcome } => core.sent(token, &outcome),
-        Event::RecvEnded { token, end } => core.receive_ended(token, &end),
-        Event::Accepted { listener, socket } => match driver.adopt(socket) {
-            Ok(token) => match transport(listening, listener) {
-                Some(transport) => core.accepted(token, driver.peer_addr(token), transport),
-                None => driver.close(token),
+impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
+    /// Attaches the listeners and tells the app that it starts.
+    ///
+    /// # Errors
+    /// When the driver has no room for a listener.
+    pub(crate) fn start(
+        mut driver: D,
+        mut core: ShardCore<A>,
+        listeners: Vec<(D::Listener, Option<TlsConfig>)>,
+        wakers: Arc<[D::Waker]>,
+        stop: S,
+    ) -> Result<Self, DriverError> {
+        let mut listening = Vec::with_capacity(listeners.len());
+        for (listener, tls) in listeners {
+            listening.push((driver.listen(listener)?, tls));
+        }
+        core.begin(driver.now());
+        core.started();
+        Ok(Self {
+            // The first turn does not wait: a stop may have been asked for
+            // before this shard could be woken.
+            deadline: Some(driver.now()),
+            core,
+            driver,
+            listening,
+            wakers,
+            stop,
+            events: Vec::with_capacity(D::BATCH),
+        })
+    }
+
+    /// Runs turns until the shard was asked to stop and everything is closed.
+    ///
+    /// # Errors
+    /// When the driver cannot go on.
+    pub(crate) fn run(mut self) -> Result<(), DriverError> {
+        while !self.is_over() {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the shard was asked to stop and everything is closed.
+    pub(crate) fn is_over(&self) -> bool {
+        self.core.is_stopping() && self.core.is_drained() && self.listening.is_empty()
+    }
+
+    /// One turn.
+    ///
+    /// # Errors
+    /// When the driver cannot go on.
+    pub(crate) fn turn(&mut self) -> Result<(), DriverError> {
+        self.driver.wait(self.deadline, &mut self.events)?;
+        self.core.begin(self.driver.now());
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.dispatch(event);
+        }
+        self.events = events;
+        self.heed_stop();
+        self.core.fire_timers();
+        self.core.exchange();
+        self.dial();
+        if self.core.take_stop_asked() {
+            self.stop.ask();
+        }
+        self.flush();
+        for shard in self.core.take_wakes() {
+            self.driver.wake(&self.wakers[shard]);
+        }
+        self.core.context().metrics().driver(&self.driver.stats());
+        self.deadline = self.core.next_deadline();
+        Ok(())
+    }
+
+    fn dispatch(&mut self, event: Event<D::Socket>) {
+        let Self {
+            core,
+            driver,
+            listening,
+            ..
+        } = self;
+        match event {
+            Event::Received { token, mut lease } => core.received(token, &mut lease),
+            Event::Sent { token, outcome } => core.sent(token, &outcome),
+            Event::RecvEnded { token, end } => core.receive_ended(token, &end),
+            Event::Accepted { listener, socket } => match driver.adopt(socket) {
+                Ok(token) => match transport(listening, listener) {
+                    Some(transport) => core.accepted(token, driver.peer_addr(token), transport),
+                    None => driver.close(token),
+                },
+                Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
             },
-            Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
-        },
-        Event::Closed { token } => {
-            if let Some(index) = listening
-                .iter()
-                .position(|(listener, _)| *listener == token)
-            {
-                listening.swap_remove(index);
-            } else {
-                core.closed(token);
+            Event::Closed { token } => {
+                let listener = listening.iter().position(|(known, _)| *known == token);
+                if let Some(index) = listener {
+                    listening.swap_remove(index);
+                } else {
+                    core.closed(token);
+                }
+            }
+            Event::Woken => {}
+            Event::Connected { token, outcome } => core.connected(token, outcome),
+            Event::Ready { token } => debug_assert!(false, "nothing is watched: {token:?}"),
+        }
+    }
+
+    /// Stops when that was asked for.
+    fn heed_stop(&mut self) {
+        let request = self.stop.requested();
+        if request == StopRequest::None {
+            return;
+        }
+        if !self.core.is_stopping() {
+            for (token, _) in &self.listening {
+                self.driver.close(*token);
             }
         }
-        Event::Woken => {}
-        Event::Connected { token, outcome } => core.connected(token, outcome),
-        Event::Ready { token } => debug_assert!(false, "nothing is watched: {token:?}"),
+        self.core.stop();
+        if request == StopRequest::Forced {
+            self.core.force_stop();
+        }
+    }
+
+    /// Starts the connections the app has dialled.
+    fn dial(&mut self) {
+        for dialling in self.core.take_dials() {
+            match self.driver.connect(&dialling.dial.connect()) {
+                Ok(token) => self.core.dialling(token, dialling),
+                Err(error) => self.core.report_dial(dialling.key, &error.into()),
+            }
+        }
+    }
+
+    /// Hands every touched connection's work to the driver: at most one send
+    /// each.
+    fn flush(&mut self) {
+        let driver = &mut self.driver;
+        while let Some(token) = self.core.next_touched() {
+            let Some((link, cx)) = self.core.link(token) else {
+                continue;
+            };
+            let free = !driver.send_in_flight(token);
+            if free {
+                link.seal(cx);
+            }
+            let orders = link.orders();
+            if free
+                && link.may_send()
+                && let Some(queue) = link.queue()
+            {
+                driver.send(token, queue);
+            }
+            match orders.receive {
+                Some(true) => driver.recv_start(token),
+                Some(false) => driver.recv_pause(token),
+                None => {}
+            }
+            if orders.shutdown {
+                driver.shutdown(token);
+            }
+            if orders.close {
+                driver.close(token);
+            }
+        }
     }
 }
 
@@ -129,47 +223,6 @@ fn transport(listening: &[(Token, Option<TlsConfig>)], listener: Token) -> Optio
         Err(error) => {
             tracing::error!(%error, "TLS cannot accept a connection");
             None
-        }
-    }
-}
-
-/// Starts the connections the app has dialled.
-fn dial<D: Driver, A: App>(driver: &mut D, core: &mut ShardCore<A>) {
-    for dialling in core.take_dials() {
-        match driver.connect(&dialling.dial.connect()) {
-            Ok(token) => core.dialling(token, dialling),
-            Err(error) => core.report_dial(dialling.key, &error.into()),
-        }
-    }
-}
-
-/// Hands every touched connection's work to the driver: at most one send each.
-fn flush<D: Driver, A: App>(driver: &mut D, core: &mut ShardCore<A>) {
-    while let Some(token) = core.next_touched() {
-        let Some((link, cx)) = core.link(token) else {
-            continue;
-        };
-        let free = !driver.send_in_flight(token);
-        if free {
-            link.seal(cx);
-        }
-        let orders = link.orders();
-        if free
-            && link.may_send()
-            && let Some(queue) = link.queue()
-        {
-            driver.send(token, queue);
-        }
-        match orders.receive {
-            Some(true) => driver.recv_start(token),
-            Some(false) => driver.recv_pause(token),
-            None => {}
-        }
-        if orders.shutdown {
-            driver.shutdown(token);
-        }
-        if orders.close {
-            driver.close(token);
         }
     }
 }
