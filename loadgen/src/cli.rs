@@ -9,6 +9,7 @@ use hioload::DeflateConfig;
 use hioload::client::{ClientTls, Target};
 
 use hioload_platform::Nanos;
+use hioload_platform::backend::Choice;
 use hioload_protocol::Kind;
 use hioload_protocol::handshake::ClientRequest;
 
@@ -147,6 +148,11 @@ struct Run {
     /// Generator threads [default: half of the CPUs]
     #[arg(long, short = 'T', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// What the generator itself stands on: auto takes io_uring where this
+    /// process may use it, else compio, and says why; compio is epoll on Linux
+    /// and completion ports on Windows.
+    #[arg(long, value_name = "auto|uring|compio", default_value_t)]
+    backend: Choice,
     /// CPUs to pin the threads to, in turn: `1` or `2-5` or `1,3`.
     #[arg(long, value_name = "CPUS", value_parser = cpus)]
     pin: Option<CpuList>,
@@ -334,6 +340,7 @@ impl Run {
             warmup: self.warmup,
             duration: self.duration,
             drain_timeout: self.drain_timeout,
+            backend: self.backend,
             threads,
             cpus: self.pin.map_or_else(Vec::new, |list| list.0),
             sources,

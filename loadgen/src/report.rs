@@ -54,12 +54,16 @@ fn describe(summary: &Summary) -> String {
         (None, depth) => format!("closed loop, depth {}", depth.unwrap_or(1)),
     };
     let threads = several(config.threads, "thread");
+    let backend = match summary.backend {
+        "io_uring" => String::new(),
+        other => format!(" on {other}"),
+    };
     let deflate = match (config.deflate, summary.deflated_connections) {
         (false, _) => String::new(),
         (true, used) => format!(", {} compressed", count(used)),
     };
     format!(
-        "{members}{deflate}, {size} {}, {pace}, {threads}",
+        "{members}{deflate}, {size} {}, {pace}, {threads}{backend}",
         config.kind
     )
 }

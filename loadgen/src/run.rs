@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 
-use hioload_platform::backend::{Selected, SelectedConfig};
+use hioload_platform::backend::{Backend, Native, Run, Selection, Sizes};
 use hioload_platform::clock::{self, Clock};
-use hioload_platform::{Driver, DriverError, Nanos, Wake, affinity};
+use hioload_platform::{DriverError, Nanos, Wake, affinity};
 
 use crate::broadcast::{Broadcast, Membership};
 use crate::control::Control;
@@ -29,12 +29,10 @@ const SETTLE: Nanos = 200_000_000;
 /// half of the latency of an idle server; now 29 on the same virtual machine.
 const TIMER_SLACK: Nanos = 1_000;
 
-type Waker = <Selected as Driver>::Waker;
-
-/// What threads tell the main thread.
-enum Note {
+/// What threads tell the main thread; `W` is a driver's waker.
+enum Note<W> {
     /// The driver exists.
-    Started(Waker),
+    Started(W),
     /// All connections of a thread are open.
     Ready,
     /// Something failed; every thread is to give up.
@@ -50,6 +48,28 @@ enum Note {
 /// # Errors
 /// When this machine does not allow the run.
 pub(crate) fn run(settings: &Settings) -> Result<Ended, String> {
+    let selection = Selection::of(settings.backend).map_err(|error| error.to_string())?;
+    if let Some(cause) = &selection.fallback
+        && !settings.quiet
+    {
+        let backend = selection.backend;
+        eprintln!("hioload-loadgen: generating with {backend}: {cause}");
+    }
+    selection.run(Generate(settings))
+}
+
+/// A run on the backend that was selected.
+struct Generate<'a>(&'a Settings);
+
+impl Run for Generate<'_> {
+    type Output = Result<Ended, String>;
+
+    fn run<D: Native>(self) -> Self::Output {
+        generate::<D>(self.0)
+    }
+}
+
+fn generate<D: Native>(settings: &Settings) -> Result<Ended, String> {
     let publishers = match settings.load {
         Load::Broadcast { publishers, .. } => publishers,
         Load::Echo { .. } => 0,
@@ -64,7 +84,7 @@ pub(crate) fn run(settings: &Settings) -> Result<Ended, String> {
     .map_err(|error| format!("cannot watch for signals: {error}"))?;
     let mut threads = Vec::new();
     for thread in 0..settings.threads {
-        let handle = start(settings, thread, &control, &notes)
+        let handle = start::<D>(settings, thread, &control, &notes)
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         threads.push(handle);
     }
@@ -79,20 +99,20 @@ pub(crate) fn run(settings: &Settings) -> Result<Ended, String> {
         outcomes: (0..settings.threads).map(|_| None).collect(),
     };
     conductor.conduct(&threads);
-    Ok(conductor.end())
+    Ok(conductor.end(D::BACKEND))
 }
 
-fn start(
+fn start<D: Native>(
     settings: &Settings,
     thread: usize,
     control: &Arc<Control>,
-    notes: &Sender<Note>,
+    notes: &Sender<Note<D::Waker>>,
 ) -> std::io::Result<JoinHandle<()>> {
     let (settings, control, notes) = (settings.clone(), Arc::clone(control), notes.clone());
     thread::Builder::new()
         .name(format!("loadgen-{thread}"))
         .spawn(move || {
-            let result = work(&settings, thread, &control, &notes);
+            let result = work::<D>(&settings, thread, &control, &notes);
             if result.is_err() {
                 control.abort();
             }
@@ -101,11 +121,11 @@ fn start(
 }
 
 /// One generator thread, from its first to its last instruction.
-fn work(
+fn work<D: Native>(
     settings: &Settings,
     thread: usize,
     control: &Arc<Control>,
-    notes: &Sender<Note>,
+    notes: &Sender<Note<D::Waker>>,
 ) -> Result<Outcome, Failure> {
     if let Some(&cpu) = settings.cpus.get(thread % settings.cpus.len().max(1)) {
         affinity::pin(cpu).map_err(|error| Failure::Machine(error.to_string()))?;
@@ -113,7 +133,7 @@ fn work(
     // Where it is refused, sends are planned as precisely and leave some 50
     // microseconds later, which the lateness shows.
     let _later = clock::limit_slack(TIMER_SLACK);
-    let driver = open_driver(settings, thread)?;
+    let driver: D = open_driver(settings, thread)?;
     drop(notes.send(Note::Started(driver.waker())));
     match settings.load {
         Load::Echo { pace, .. } => drive(
@@ -141,23 +161,21 @@ fn work(
     }
 }
 
-fn open_driver(settings: &Settings, thread: usize) -> Result<Selected, DriverError> {
+fn open_driver<D: Native>(settings: &Settings, thread: usize) -> Result<D, DriverError> {
     let sockets = u32::try_from(settings.share(thread)).unwrap_or(u32::MAX);
-    let defaults = SelectedConfig::default();
-    let max_sockets = sockets.saturating_add(16).max(defaults.max_sockets);
-    Selected::open(SelectedConfig {
-        max_sockets,
-        ..defaults
+    let least = Sizes::default().max_sockets;
+    D::open(Sizes {
+        max_sockets: sockets.saturating_add(16).max(least),
     })
 }
 
-fn drive<W: Workload>(
-    driver: Selected,
+fn drive<D: Native, W: Workload>(
+    driver: D,
     load: W,
     settings: &Settings,
     control: &Arc<Control>,
     thread: usize,
-    notes: &Sender<Note>,
+    notes: &Sender<Note<D::Waker>>,
 ) -> Result<Outcome, Failure> {
     let seed = getrandom::u64()
         .map_err(|error| Failure::Machine(format!("no random numbers: {error}")))?;
@@ -169,18 +187,18 @@ fn drive<W: Workload>(
 }
 
 /// The main thread's view of a run.
-struct Conductor<'a> {
+struct Conductor<'a, W> {
     settings: &'a Settings,
     control: Arc<Control>,
-    inbox: Receiver<Note>,
+    inbox: Receiver<Note<W>>,
     clock: Clock,
-    wakers: Vec<Waker>,
+    wakers: Vec<W>,
     ready: usize,
     interrupted: bool,
     outcomes: Vec<Option<Result<Outcome, Failure>>>,
 }
 
-impl Conductor<'_> {
+impl<W: Wake> Conductor<'_, W> {
     /// Gives the signals and shows the progress until all threads are done.
     fn conduct(&mut self, threads: &[JoinHandle<()>]) {
         let mut progress = Progress::new(self.settings);
@@ -195,7 +213,7 @@ impl Conductor<'_> {
         progress.end();
     }
 
-    fn heed(&mut self, note: Note) {
+    fn heed(&mut self, note: Note<W>) {
         match note {
             Note::Started(waker) => {
                 self.wakers.push(waker);
@@ -243,7 +261,7 @@ impl Conductor<'_> {
         self.wakers.iter().for_each(Wake::wake);
     }
 
-    fn end(self) -> Ended {
+    fn end(self, backend: Backend) -> Ended {
         let mut tally = Tally::new(Window { from: 0, to: 0 });
         let mut threads = Vec::new();
         let mut failure: Option<Failure> = None;
@@ -262,6 +280,7 @@ impl Conductor<'_> {
         }
         tally.settle();
         Ended {
+            backend,
             tally,
             threads,
             interrupted: self.interrupted,

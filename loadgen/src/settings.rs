@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use hioload::DeflateConfig;
 use hioload::client::{ClientTls, Target};
 use hioload_platform::Nanos;
+use hioload_platform::backend::Choice;
 use hioload_protocol::Kind;
 
 use crate::size::Sizes;
@@ -37,6 +38,8 @@ pub(crate) struct Settings {
     /// How long to wait for what is outstanding after the end, and then for
     /// the close handshakes.
     pub(crate) drain_timeout: Nanos,
+    /// What their drivers stand on.
+    pub(crate) backend: Choice,
     /// Threads, each with its own driver.
     pub(crate) threads: usize,
     /// CPUs of the threads, in turn; empty: not pinned.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use hioload_platform::backend::Backend;
 use hioload_protocol::Kind;
 
 use crate::exit::Exit;
@@ -24,6 +25,7 @@ pub(crate) const SCHEMA: &str = "hioload-loadgen/1";
 pub(crate) struct Summary {
     pub(crate) schema: &'static str,
     pub(crate) generator: &'static str,
+    pub(crate) backend: &'static str,
     pub(crate) config: Config,
     pub(crate) valid: bool,
     pub(crate) reasons: Vec<String>,
@@ -140,6 +142,8 @@ pub(crate) struct Thread {
 /// What a run came to, before it is judged.
 #[derive(Debug)]
 pub(crate) struct Ended {
+    /// What the generator's drivers stood on.
+    pub(crate) backend: Backend,
     /// All threads' counts, settled.
     pub(crate) tally: Tally,
     /// What each thread spent, and its connections.
@@ -154,6 +158,7 @@ impl Summary {
     /// Judges a run.
     pub(crate) fn new(settings: &Settings, ended: &Ended) -> (Self, Exit) {
         let Ended {
+            backend,
             tally,
             threads,
             interrupted,
@@ -179,6 +184,7 @@ impl Summary {
         let summary = Self {
             schema: SCHEMA,
             generator: concat!("hioload-loadgen ", env!("CARGO_PKG_VERSION")),
+            backend: backend.name(),
             config: Config::new(settings),
             valid: reasons.is_empty(),
             reasons,

@@ -13,6 +13,7 @@ use std::fmt;
 pub use advice::Advice;
 pub use setting::{Setting, Settings};
 
+use crate::backend::{Backend, Choice, Selection};
 pub use crate::limits::{Limit, Limits};
 use crate::placement::Plan;
 use crate::topology::Topology;
@@ -112,6 +113,8 @@ pub struct Wanted {
     pub connections: u64,
     /// The descriptors they need.
     pub descriptors: u64,
+    /// Which backend they would use.
+    pub backend: Choice,
 }
 
 /// What this process can count on.
@@ -156,8 +159,16 @@ pub fn uring() -> Result<Vec<Feature>, Cause> {
 impl Report {
     /// The backend a server would use; `None` when it could not start.
     #[must_use]
-    pub fn backend(&self) -> Option<&'static str> {
-        imp::backend(self)
+    pub fn backend(&self) -> Option<Backend> {
+        match (self.wanted.backend, &self.uring) {
+            (Choice::Uring, Err(_)) => None,
+            (Choice::Uring, Ok(_)) => Some(Backend::Uring),
+            (Choice::Compio, _) => Some(Backend::Compio),
+            (Choice::Auto, uring) => {
+                let uring = uring.as_ref().map(drop).map_err(Clone::clone);
+                Some(Selection::from(uring).backend)
+            }
+        }
     }
 
     /// What holds this machine back from what was asked for, the worst first.
@@ -185,6 +196,7 @@ mod tests {
             plan: plan(&topology, &request).expect("the default can be met"),
             connections: 1000,
             descriptors: 1256,
+            backend: Choice::Auto,
         };
         report(topology, wanted)
     }
@@ -194,11 +206,33 @@ mod tests {
         let report = example();
         let text = report.to_string();
         assert!(text.contains(&report.kernel), "{text}");
-        assert!(report.backend().is_some() || report.uring.is_err());
+        assert!(report.backend().is_some(), "there is always a fallback");
         for feature in report.uring.iter().flatten() {
             assert!(text.contains(feature.name), "{text}");
             assert!(feature.available || !feature.used, "{feature:?}");
         }
+    }
+
+    #[test]
+    fn only_who_insists_on_a_forbidden_io_uring_has_no_backend() {
+        let asked = |backend, uring| {
+            let mut report = example();
+            report.wanted.backend = backend;
+            report.uring = uring;
+            report.backend()
+        };
+        let forbidden = || {
+            Err(Cause {
+                kind: CauseKind::Seccomp,
+                line: "io_uring is forbidden by something".into(),
+            })
+        };
+        let there = || Ok(Vec::new());
+        assert_eq!(asked(Choice::Auto, there()), Some(Backend::Uring));
+        assert_eq!(asked(Choice::Auto, forbidden()), Some(Backend::Compio));
+        assert_eq!(asked(Choice::Compio, there()), Some(Backend::Compio));
+        assert_eq!(asked(Choice::Uring, there()), Some(Backend::Uring));
+        assert_eq!(asked(Choice::Uring, forbidden()), None);
     }
 
     #[test]

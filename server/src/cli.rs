@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Deflate, Placement};
+use crate::config::{Backend, Deflate, Placement};
 
 /// WebSocket chat and broadcast server.
 ///
@@ -104,6 +104,10 @@ pub(crate) struct Seats {
     #[arg(long, value_name = "ORDER")]
     pub(crate) placement: Option<Placement>,
 
+    /// What the shards stand on. [default: auto]
+    #[arg(long, value_name = "BACKEND")]
+    pub(crate) backend: Option<Backend>,
+
     /// Open connections; more are answered 503. The start fails when the limit
     /// of open files does not suffice. [default: up to 1000000, as far as that
     /// limit reaches]
@@ -118,9 +122,9 @@ pub(crate) struct Seats {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print what this machine offers and what holds it back: io_uring
-    /// features, limits, CPUs, where the shards would run. Exits with 2 when
-    /// the server could not run here.
+    /// Print what this machine offers and what holds it back: the backend,
+    /// io_uring features, limits, CPUs, where the shards would run. Exits with
+    /// 2 when the server could not run here.
     Probe {
         /// For programs; docs/probe.md has the fields.
         #[arg(long)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use hioload::backend::Choice;
 use hioload::placement::CpuList;
 use hioload::topology::ListError;
 use hioload::{Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, placement};
@@ -81,6 +82,7 @@ struct File {
     placement: Option<Placement>,
     cpus: Option<String>,
     pin: Option<bool>,
+    backend: Option<Backend>,
     log: Option<String>,
     tls: TlsTable,
     routes: RoutesTable,
@@ -167,6 +169,29 @@ impl From<Placement> for placement::Placement {
         match order {
             Placement::Spread => Self::Spread,
             Placement::Pack => Self::Pack,
+        }
+    }
+}
+
+/// What shards stand on.
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Backend {
+    /// io_uring where this process may use it, else compio; a line of the log
+    /// says why.
+    Auto,
+    /// io_uring, or no start.
+    Uring,
+    /// epoll on Linux, completion ports on Windows.
+    Compio,
+}
+
+impl From<Backend> for Choice {
+    fn from(backend: Backend) -> Self {
+        match backend {
+            Backend::Auto => Self::Auto,
+            Backend::Uring => Self::Uring,
+            Backend::Compio => Self::Compio,
         }
     }
 }
@@ -344,11 +369,13 @@ fn seated(seats: &Seats, file: &File) -> Result<Config, SettingsError> {
         return Err(SettingsError::NoCpus);
     }
     let placement = seats.placement.or(file.placement).map(Into::into);
+    let backend = seats.backend.or(file.backend).map(Into::into);
     Ok(Config {
         shards: seats.shards.or(file.shards).unwrap_or(default.shards),
         placement: placement.unwrap_or(default.placement),
         cpus,
         pin: file.pin.unwrap_or(default.pin),
+        backend: backend.unwrap_or(default.backend),
         max_connections: seats
             .max_connections
             .or(file.limits.max_connections)

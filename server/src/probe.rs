@@ -13,7 +13,7 @@ pub(crate) fn json(report: &Report) -> String {
         "schema": SCHEMA,
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": report.kernel,
-        "backend": report.backend(),
+        "backend": report.backend().map(hioload::backend::Backend::name),
         "io_uring": uring(report),
         "topology": topology(&report.topology),
         "placement": placement(report),

@@ -7,6 +7,7 @@ use hioload_protocol::handshake::HandshakeLimits;
 use hioload_protocol::{DeflateConfig, DeflateMode, KeepaliveConfig, Limits};
 
 use hioload_platform::Nanos;
+use hioload_platform::backend::Choice;
 use hioload_platform::clock::nanos;
 use hioload_platform::placement::{self, CpuList, Placement, PlacementError, Plan};
 use hioload_platform::probe;
@@ -44,6 +45,10 @@ pub struct Config {
     /// Whether each shard is pinned to a CPU of its own. Ignored when there
     /// are more shards than CPUs.
     pub pin: bool,
+    /// What the shards' drivers stand on. [`Choice::Auto`] takes io_uring
+    /// where this process may use it, and else says in one line of the log what
+    /// forbids it.
+    pub backend: Choice,
     /// Open connections, all shards together; more are answered 503. A number
     /// is a promise: the start fails when the process may not open that many
     /// descriptors. 0: up to 1,000,000, as far as the descriptors reach.
@@ -95,6 +100,7 @@ impl Default for Config {
             placement: Placement::default(),
             cpus: CpuList::default(),
             pin: true,
+            backend: Choice::Auto,
             max_connections: 0,
             max_message: 1 << 20,
             max_head: 8 << 10,
@@ -287,6 +293,7 @@ impl Config {
             plan: self.plan(&topology)?,
             connections: self.connections() as u64,
             descriptors: self.descriptors(),
+            backend: self.backend,
         };
         Ok(probe::report(topology, wanted))
     }

@@ -48,6 +48,11 @@ pub use app::{
 pub use config::{Backpressure, Config};
 pub use error::{ConfigError, Error, Result};
 pub use hioload_platform::{Frame, Nanos, placement, probe, topology};
+
+/// What the shards' drivers stand on.
+pub mod backend {
+    pub use hioload_platform::backend::{Backend, Choice, UnknownBackend};
+}
 pub use hioload_protocol::frame::encode_message;
 pub use hioload_protocol::{CloseCode, DeflateConfig, DeflateMode, Kind};
 pub use http::{Refusal, Request, Response};

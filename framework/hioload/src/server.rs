@@ -10,6 +10,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hioload_platform::backend::{Backend, Choice, Selection};
 use hioload_platform::limits::{self, LimitError};
 use hioload_platform::placement::{CpuList, Placement, Plan};
 use hioload_platform::topology::Topology;
@@ -90,6 +91,13 @@ impl Server {
         self
     }
 
+    /// Sets [`Config::backend`].
+    #[must_use]
+    pub fn backend(mut self, backend: Choice) -> Self {
+        self.config.backend = backend;
+        self
+    }
+
     /// Sets [`Config::max_message`], in bytes.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
@@ -133,16 +141,26 @@ impl Server {
         self.config.check()?;
         let topology = Topology::detect();
         let plan = self.config.plan(&topology)?;
+        let selection = Selection::of(self.config.backend)?;
         let descriptors = raise_descriptor_limit(&self.config)?;
         let bound = self.open_listeners(plan.shards())?;
         let handle = Handle::new(plan.shards());
-        let threads = launch::start(&handle, bound.listeners, &plan.cpus(), &self.config, app)?;
+        let launch = launch::Launch {
+            handle: &handle,
+            listeners: bound.listeners,
+            cpus: &plan.cpus(),
+            config: &self.config,
+            app,
+        };
+        let threads = launch.start(&selection)?;
         // Only now: a start that fails says just why.
+        selection.log();
         report_descriptor_limit(descriptors);
         report_placement(&topology, &plan);
         Ok(Running {
             tls: bound.tls,
             addrs: bound.addrs,
+            backend: selection.backend,
             handle,
             threads,
         })
@@ -305,6 +323,7 @@ pub struct Running {
     addrs: Vec<SocketAddr>,
     /// Those of `addrs` that speak TLS.
     tls: Vec<SocketAddr>,
+    backend: Backend,
     handle: Handle,
     threads: Vec<JoinHandle<Result<()>>>,
 }
@@ -320,6 +339,12 @@ impl Running {
     #[must_use]
     pub fn is_tls(&self, addr: SocketAddr) -> bool {
         self.tls.contains(&addr)
+    }
+
+    /// What the shards' drivers stand on.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// A handle for other threads.

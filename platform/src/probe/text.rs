@@ -4,13 +4,15 @@ use std::fmt;
 
 use super::{Feature, Report};
 use crate::affinity;
+use crate::backend::Backend;
 use crate::limits::Limit;
 use crate::topology::{Group, Topology};
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "kernel     {}", self.kernel)?;
-        writeln!(f, "backend    {}", self.backend().unwrap_or("none"))?;
+        let backend = self.backend().map_or("none", Backend::name);
+        writeln!(f, "backend    {backend}")?;
         self.uring(f)?;
         topology(f, &self.topology)?;
         self.placement(f)?;

@@ -1,10 +1,10 @@
-//! Windows has one driver and nothing to choose.
+//! Windows has one backend and nothing to choose.
 
 use windows_sys::Wdk::System::SystemServices::RtlGetVersion;
 use windows_sys::Win32::Foundation::STATUS_SUCCESS;
 use windows_sys::Win32::System::SystemInformation::OSVERSIONINFOW;
 
-use super::{Cause, CauseKind, Feature, Report};
+use super::{Cause, CauseKind, Feature};
 
 #[expect(
     clippy::cast_possible_truncation,
@@ -37,9 +37,4 @@ pub(super) fn uring() -> Result<Vec<Feature>, Cause> {
         kind: CauseKind::NotLinux,
         line: "io_uring is an interface of Linux; Windows has completion ports".into(),
     })
-}
-
-/// Completion ports are part of every Windows.
-pub(super) fn backend(_report: &Report) -> Option<&'static str> {
-    Some("IOCP")
 }

@@ -162,15 +162,18 @@ impl Serving {
     pub(crate) fn listening_on(addr: &str, args: &[&str]) -> Self {
         let mut command = server(&["--listen", addr, "--shards", "2"]);
         command.args(args);
-        let process = Process::spawn(command);
-        let line = process.line();
-        let addr = line
-            .strip_prefix("listening on http://")
-            .and_then(|addr| addr.parse().ok());
-        Self {
-            addr: addr.unwrap_or_else(|| panic!("{line:?} names no address")),
-            process,
-        }
+        Self::of(Process::spawn(command))
+    }
+
+    /// A server that is starting.
+    pub(crate) fn of(process: Process) -> Self {
+        let addr = loop {
+            let line = process.line();
+            if let Some(addr) = line.strip_prefix("listening on http://") {
+                break addr.parse().expect("an address");
+            }
+        };
+        Self { process, addr }
     }
 
     /// Every line of `/metrics` that is a number.
@@ -192,9 +195,10 @@ impl Serving {
     }
 
     /// Asks for the end and expects it in peace.
-    pub(crate) fn stop(mut self) {
+    pub(crate) fn stop(mut self) -> Ended {
         self.process.ask_to_stop();
         let ended = self.process.wait();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        ended
     }
 }

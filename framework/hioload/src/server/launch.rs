@@ -1,11 +1,12 @@
 //! The shards' threads.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use hioload_platform::backend::{Selected, SelectedConfig};
-use hioload_platform::{Driver, Nanos, affinity};
+use hioload_platform::backend::{Native, Run, Selection, Sizes};
+use hioload_platform::{Nanos, affinity};
 
 use super::Listeners;
 use super::handle::{Handle, Shard};
@@ -14,33 +15,68 @@ use crate::config::{Config, Rules};
 use crate::error::{Error, Result};
 use crate::shard::{ContextParts, ShardCore, turn};
 
-type Waker = <Selected as Driver>::Waker;
-
-/// What a shard's thread is started with.
-struct Seat {
+/// What a shard's thread is started with; `W` is a driver's waker.
+struct Seat<W> {
     shard: Shard,
     listeners: Listeners,
     cpu: Option<usize>,
     config: Config,
     /// Its driver's waker goes out when the driver is open.
-    ready: SyncSender<(usize, Waker)>,
+    ready: SyncSender<(usize, W)>,
     /// All wakers come in when every shard is ready; closed without them when
     /// one failed.
-    go: Receiver<Arc<[Waker]>>,
+    go: Receiver<Arc<[W]>>,
 }
 
-/// Starts one thread per shard; returns when every driver is open.
-pub(super) fn start<A, F>(
-    handle: &Handle,
-    listeners: Vec<Listeners>,
-    cpus: &[usize],
-    config: &Config,
-    app: F,
-) -> Result<Vec<JoinHandle<Result<()>>>>
+/// Shards about to start.
+pub(super) struct Launch<'a, F> {
+    pub(super) handle: &'a Handle,
+    /// Each shard's.
+    pub(super) listeners: Vec<Listeners>,
+    pub(super) cpus: &'a [usize],
+    pub(super) config: &'a Config,
+    pub(super) app: F,
+}
+
+impl<F> Launch<'_, F> {
+    /// Starts one thread per shard; returns when every driver is open.
+    pub(super) fn start<A>(self, selection: &Selection) -> Result<Vec<JoinHandle<Result<()>>>>
+    where
+        A: App,
+        F: Fn(&Shard) -> A + Send + Sync + 'static,
+    {
+        selection.run(Typed(self, PhantomData))
+    }
+}
+
+/// A launch that knows the app's type.
+struct Typed<'a, A, F>(Launch<'a, F>, PhantomData<fn() -> A>);
+
+impl<A, F> Run for Typed<'_, A, F>
 where
     A: App,
     F: Fn(&Shard) -> A + Send + Sync + 'static,
 {
+    type Output = Result<Vec<JoinHandle<Result<()>>>>;
+
+    fn run<D: Native>(self) -> Self::Output {
+        start::<D, A, F>(self.0)
+    }
+}
+
+fn start<D, A, F>(launch: Launch<'_, F>) -> Result<Vec<JoinHandle<Result<()>>>>
+where
+    D: Native,
+    A: App,
+    F: Fn(&Shard) -> A + Send + Sync + 'static,
+{
+    let Launch {
+        handle,
+        listeners,
+        cpus,
+        config,
+        app,
+    } = launch;
     let shards = listeners.len();
     let app = Arc::new(app);
     let (ready, readies) = sync_channel(shards);
@@ -59,7 +95,7 @@ where
         let app = Arc::clone(&app);
         let thread = std::thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || seat.run(|shard| app(shard)))
+            .spawn(move || seat.run::<D, A>(|shard| app(shard)))
             .map_err(|source| Error::System {
                 call: "starting a shard's thread",
                 source,
@@ -68,7 +104,7 @@ where
         gates.push(gate);
     }
     drop(ready);
-    let mut wakers: Vec<(usize, Waker)> = readies.iter().take(shards).collect();
+    let mut wakers: Vec<(usize, D::Waker)> = readies.iter().take(shards).collect();
     if wakers.len() < shards {
         drop(gates);
         join(threads)?;
@@ -77,7 +113,7 @@ where
         });
     }
     wakers.sort_unstable_by_key(|&(index, _)| index);
-    let wakers: Arc<[Waker]> = wakers.into_iter().map(|(_, waker)| waker).collect();
+    let wakers: Arc<[D::Waker]> = wakers.into_iter().map(|(_, waker)| waker).collect();
     handle.set_wakers(&wakers);
     for gate in gates {
         // A shard that is gone already is found by whoever joins it.
@@ -86,7 +122,7 @@ where
     Ok(threads)
 }
 
-fn missing(ready: &[(usize, Waker)], shards: usize) -> usize {
+fn missing<W>(ready: &[(usize, W)], shards: usize) -> usize {
     (0..shards)
         .find(|shard| !ready.iter().any(|(index, _)| index == shard))
         .unwrap_or(0)
@@ -102,9 +138,13 @@ pub(super) fn join(threads: Vec<JoinHandle<Result<()>>>) -> Result<()> {
     result
 }
 
-impl Seat {
+impl<W> Seat<W> {
     /// The life of a shard's thread.
-    fn run<A: App>(self, app: impl FnOnce(&Shard) -> A) -> Result<()> {
+    fn run<D, A>(self, app: impl FnOnce(&Shard) -> A) -> Result<()>
+    where
+        D: Native<Waker = W>,
+        A: App,
+    {
         let index = self.shard.index();
         let handle = self.shard.handle();
         let _guard = StopOthers(handle.clone());
@@ -114,7 +154,7 @@ impl Seat {
             tracing::warn!(shard = index, cpu, %error, "the shard is not pinned");
         }
         // After pinning, so that memory is first touched on the CPU's node.
-        let driver = Selected::open(driver_config(&self.config))?;
+        let driver = D::open(sizes(&self.config))?;
         let now = driver.now();
         let core = self.core(app, now)?;
         let Self {
@@ -169,10 +209,9 @@ impl Drop for StopOthers {
 /// being answered, listeners.
 const SPARE_SOCKETS: usize = 1024;
 
-fn driver_config(config: &Config) -> SelectedConfig {
+fn sizes(config: &Config) -> Sizes {
     let sockets = config.connections().saturating_add(SPARE_SOCKETS);
-    SelectedConfig {
+    Sizes {
         max_sockets: u32::try_from(sockets).unwrap_or(u32::MAX),
-        ..SelectedConfig::default()
     }
 }
