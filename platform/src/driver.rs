@@ -40,7 +40,8 @@ use crate::wake::Wake;
 ///   whole list, or of its failure.
 /// - **D5 close is a protocol.** [`close`](Driver::close) cancels, waits for
 ///   every terminal event of that socket, closes the descriptor, then emits
-///   [`Event::Closed`] exactly once and last.
+///   [`Event::Closed`] exactly once and last. The slot is not given out again
+///   before the next wait.
 /// - **D6 tokens carry a generation.** An event of an earlier generation is
 ///   dropped and counted; a request with a stale token does nothing.
 /// - **D7 wake is cross-thread, cheap and coalesced.** Any number of wakes
@@ -234,7 +235,8 @@ pub enum Event<S> {
         /// Bytes taken. After an error no further send succeeds: close it.
         outcome: io::Result<usize>,
     },
-    /// The socket is closed, its slot free. Always the last event of a token.
+    /// The socket is closed; its slot is free from the next wait on. Always the
+    /// last event of a token.
     Closed {
         /// The socket.
         token: Token,

@@ -22,6 +22,8 @@ pub(super) struct Slots<S> {
     slots: Vec<S>,
     /// Free slots, the last freed on top: its entry is the one in cache.
     free: Vec<u32>,
+    /// Slots freed since the last [`release`](Self::release).
+    resting: Vec<u32>,
     limit: u32,
 }
 
@@ -30,13 +32,14 @@ impl<S: Slot> Slots<S> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
+            resting: Vec::new(),
             limit,
         }
     }
 
     /// Occupied slots.
     pub(super) fn occupied(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.len() - self.free.len() - self.resting.len()
     }
 
     /// Fails when no slot is left.
@@ -61,12 +64,20 @@ impl<S: Slot> Slots<S> {
         Ok(Token::new(slot, entry.generation()))
     }
 
-    /// Frees a slot none of whose operations is in flight.
+    /// Frees a slot none of whose operations is in flight. It is given out
+    /// again after the next [`release`](Self::release): whoever serves the
+    /// events of one wait may adopt a socket before it comes to the close that
+    /// freed the slot.
     pub(super) fn remove(&mut self, token: Token) {
         let entry = &mut self.slots[token.index()];
         debug_assert_eq!(entry.generation(), token.generation());
         entry.vacate((entry.generation() + 1) % Token::GENERATIONS);
-        self.free.push(token.slot());
+        self.resting.push(token.slot());
+    }
+
+    /// What was freed before has been told of: it can be given out.
+    pub(super) fn release(&mut self) {
+        self.free.append(&mut self.resting);
     }
 
     /// The entry of a token that is not stale.
@@ -145,6 +156,7 @@ mod tests {
         let second = insert(&mut slots).expect("room");
         slots.remove(first);
         slots.remove(second);
+        slots.release();
         let third = insert(&mut slots).expect("room");
         assert_eq!((third.slot(), third.generation()), (second.slot(), 1));
         assert!(slots.get(second).is_none());
@@ -162,6 +174,8 @@ mod tests {
             Err(DriverError::TableFull { limit: 1 })
         ));
         slots.remove(only);
+        assert!(insert(&mut slots).is_err(), "nobody has heard of it yet");
+        slots.release();
         assert!(insert(&mut slots).is_ok());
     }
 
@@ -171,6 +185,7 @@ mod tests {
         let token = insert(&mut slots).expect("room");
         slots.get_mut(token).expect("occupied").generation = Token::GENERATIONS - 1;
         slots.remove(Token::new(0, Token::GENERATIONS - 1));
+        slots.release();
         let token = insert(&mut slots).expect("room");
         assert_eq!(token.generation(), 0);
     }

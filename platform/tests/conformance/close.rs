@@ -119,6 +119,7 @@ pub(crate) fn a_stale_token_does_nothing_to_the_next_socket<F: Fixture>() {
     let mut rig = Rig::<F>::open(Sizes::default());
     let (old, _peer) = rig.pair();
     rig.close(old);
+    rig.pump(Duration::ZERO);
     let (new, mut peer) = rig.pair();
     assert_eq!(
         new.slot(),
@@ -175,6 +176,8 @@ pub(crate) fn slots_stay_dense_and_events_find_their_socket<F: Fixture>() {
             .drain(..)
             .filter(|event| !matches!(event, Event::Received { .. }));
         assert_eq!(late.filter_map(|event| about(&event)).count(), 0);
+        // From this wait on the slots can be given out again.
+        rig.pump(Duration::ZERO);
     }
     assert_eq!(rig.driver.stats().leases_out, 0);
     drop(rig);
@@ -203,5 +206,43 @@ pub(crate) fn a_full_table_refuses<F: Fixture>() {
         "the socket is closed"
     );
     rig.close(first);
+    rig.pump(Duration::ZERO);
     rig.pair();
+}
+
+pub(crate) fn a_slot_is_not_reused_before_its_close_was_told<F: Fixture>() {
+    let mut rig = Rig::<F>::open(Sizes::default());
+    let (listener, addr) = rig.listen();
+    for _ in 0..20 {
+        let (old, _peer) = rig.pair();
+        let _client = rig.net.connect(addr).expect("the backlog has room");
+        rig.driver.close(old);
+        let (mut accepted, mut closed) = (0, 0);
+        while accepted + closed < 2 {
+            let deadline = rig.driver.now() + 1_000_000_000;
+            let mut events = Vec::new();
+            rig.driver
+                .wait(Some(deadline), &mut events)
+                .expect("the driver goes on");
+            for event in events {
+                match event {
+                    Event::Accepted {
+                        listener: l,
+                        socket,
+                    } if l == listener => {
+                        // Whatever the order of these two: the close of one wait
+                        // frees no slot for another event of that wait.
+                        let token = rig.driver.adopt(socket).expect("room");
+                        assert!(closed > 0 || token.slot() != old.slot());
+                        rig.driver.close(token);
+                        accepted += 1;
+                    }
+                    Event::Closed { token } if token == old => closed += 1,
+                    Event::Closed { .. } => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+    rig.close(listener);
 }

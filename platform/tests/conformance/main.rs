@@ -122,6 +122,7 @@ macro_rules! suite {
                 a_stale_token_does_nothing_to_the_next_socket,
                 slots_stay_dense_and_events_find_their_socket,
                 a_full_table_refuses,
+                a_slot_is_not_reused_before_its_close_was_told,
             );
             suite!(@file overflow:
                 completions_beyond_the_queue_arrive,

@@ -22,6 +22,7 @@ impl CompioDriver {
         events: &mut Vec<Event<Socket>>,
     ) -> Result<(), DriverError> {
         let before = events.len();
+        self.table.release();
         // The last place is for `Woken`.
         let limit = before + Self::BATCH - 1;
         loop {

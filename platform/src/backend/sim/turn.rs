@@ -12,6 +12,7 @@ const POLL: Nanos = 1_000;
 impl SimDriver {
     pub(super) fn turn(&mut self, deadline: Option<Nanos>, events: &mut Vec<Event<SimSocket>>) {
         let before = events.len();
+        self.table.release();
         let start = self.now();
         self.woken = false;
         loop {

@@ -175,6 +175,7 @@ mod tests {
         assert!(entry.flags.raise(Flags::LISTED_STALLED));
         assert!(!entry.flags.raise(Flags::LISTED_STALLED));
         table.remove(token);
+        table.release();
         let token = table.attach(Role::Stream, fd()).expect("room");
         let entry = table.get(token).expect("occupied");
         assert_eq!(entry.leases, 3);

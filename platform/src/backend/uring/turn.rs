@@ -17,6 +17,7 @@ impl UringDriver {
         events: &mut Vec<Event<Socket>>,
     ) -> Result<(), DriverError> {
         let before = events.len();
+        self.table.release();
         self.woken = false;
         loop {
             self.restock();

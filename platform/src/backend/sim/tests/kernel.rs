@@ -91,6 +91,7 @@ fn a_late_completion_is_dropped_counted_and_its_buffer_comes_back() {
             [Event::Closed { .. }]
         ));
         drop(old_peer);
+        assert!(events(&mut driver, until).is_empty());
         let (new, peer) = adopted(&mut driver);
         assert_eq!(new.slot(), old.slot());
         driver.recv_start(new);
