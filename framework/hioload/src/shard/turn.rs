@@ -34,8 +34,6 @@ pub(crate) struct Loop<D: Driver, A: App, S: Stop> {
     // What received bytes and connections hold goes before the driver.
     /// Empty between turns; kept for its allocation.
     events: Vec<Event<D::Socket>>,
-    /// Accepted in this turn, and what they speak; empty between turns.
-    accepted: Vec<(D::Socket, Option<Transport>)>,
     core: ShardCore<A>,
     driver: D,
     listening: Vec<(Token, Option<TlsConfig>)>,
@@ -74,7 +72,6 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             wakers,
             stop,
             events: Vec::with_capacity(D::BATCH),
-            accepted: Vec::new(),
         })
     }
 
@@ -106,7 +103,6 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             self.dispatch(event);
         }
         self.events = events;
-        self.adopt();
         self.heed_stop();
         self.core.fire_timers();
         self.core.exchange();
@@ -125,16 +121,22 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
 
     fn dispatch(&mut self, event: Event<D::Socket>) {
         let Self {
-            core, listening, ..
+            core,
+            driver,
+            listening,
+            ..
         } = self;
         match event {
             Event::Received { token, mut lease } => core.received(token, &mut lease),
             Event::Sent { token, outcome } => core.sent(token, &outcome),
             Event::RecvEnded { token, end } => core.receive_ended(token, &end),
-            Event::Accepted { listener, socket } => {
-                let transport = transport(listening, listener);
-                self.accepted.push((socket, transport));
-            }
+            Event::Accepted { listener, socket } => match driver.adopt(socket) {
+                Ok(token) => match transport(listening, listener) {
+                    Some(transport) => core.accepted(token, driver.peer_addr(token), transport),
+                    None => driver.close(token),
+                },
+                Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
+            },
             Event::Closed { token } => {
                 let listener = listening.iter().position(|(known, _)| *known == token);
                 if let Some(index) = listener {
@@ -146,22 +148,6 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             Event::Woken => {}
             Event::Connected { token, outcome } => core.connected(token, outcome),
             Event::Ready { token } => debug_assert!(false, "nothing is watched: {token:?}"),
-        }
-    }
-
-    /// Attaches what was accepted. Only after all events of the turn: the
-    /// driver gives it the slot of a socket whose `Closed` may be a later one
-    /// of them.
-    fn adopt(&mut self) {
-        for (socket, transport) in self.accepted.drain(..) {
-            match (self.driver.adopt(socket), transport) {
-                (Ok(token), Some(transport)) => {
-                    let peer = self.driver.peer_addr(token);
-                    self.core.accepted(token, peer, transport);
-                }
-                (Ok(token), None) => self.driver.close(token),
-                (Err(error), _) => tracing::warn!(%error, "an accepted socket was refused"),
-            }
         }
     }
 
