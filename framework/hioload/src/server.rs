@@ -18,7 +18,9 @@ use hioload_platform::{ListenOptions, Listener};
 use crate::app::App;
 use crate::config::{Backpressure, Config, SPARE_DESCRIPTORS};
 use crate::error::{ConfigError, Error, Result};
+use crate::hub::HashSeed;
 use crate::metrics::Metrics;
+use crate::shard::Inbox;
 use crate::tls::TlsConfig;
 
 /// Builds a server. Nothing happens before [`start`](Self::start) or
@@ -135,7 +137,7 @@ impl Server {
         let plan = self.config.plan(&topology)?;
         let descriptors = raise_descriptor_limit(&self.config)?;
         let bound = self.open_listeners(plan.shards())?;
-        let handle = Handle::new(plan.shards());
+        let handle = Handle::new(plan.shards(), HashSeed::random(), Inbox::ROOM);
         let threads = launch::start(&handle, bound.listeners, &plan.cpus(), &self.config, app)?;
         // Only now: a start that fails says just why.
         report_descriptor_limit(descriptors);
