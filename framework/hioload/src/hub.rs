@@ -5,10 +5,12 @@
 
 mod encoded;
 mod interest;
+mod seed;
 mod topics;
 
 pub(crate) use encoded::Encoded;
 pub(crate) use interest::Interest;
+pub(crate) use seed::HashSeed;
 pub(crate) use topics::Topics;
 
 use std::sync::Arc;

@@ -39,6 +39,7 @@ mod hub;
 mod metrics;
 mod server;
 mod shard;
+pub mod testing;
 pub mod timer;
 pub mod tls;
 

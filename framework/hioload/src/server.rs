@@ -19,7 +19,9 @@ use hioload_platform::{ListenOptions, Listener};
 use crate::app::App;
 use crate::config::{Backpressure, Config, SPARE_DESCRIPTORS};
 use crate::error::{ConfigError, Error, Result};
+use crate::hub::HashSeed;
 use crate::metrics::Metrics;
+use crate::shard::Inbox;
 use crate::tls::TlsConfig;
 
 /// Builds a server. Nothing happens before [`start`](Self::start) or
@@ -144,7 +146,7 @@ impl Server {
         let selection = Selection::of(self.config.backend)?;
         let descriptors = raise_descriptor_limit(&self.config)?;
         let bound = self.open_listeners(plan.shards())?;
-        let handle = Handle::new(plan.shards());
+        let handle = Handle::new(plan.shards(), HashSeed::random(), Inbox::ROOM);
         let launch = launch::Launch {
             handle: &handle,
             listeners: bound.listeners,

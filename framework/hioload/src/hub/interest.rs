@@ -1,9 +1,10 @@
 //! Which shards have subscribers: a small table shared by all.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::seed::HashSeed;
 use crate::config::MAX_SHARDS;
 
 /// Buckets of the table. Topics that share a bucket share its bits, which
@@ -28,19 +29,23 @@ impl TopicHash {
 #[derive(Clone, Debug)]
 pub(crate) struct Interest {
     buckets: Arc<[AtomicU64]>,
-    hasher: RandomState,
+    seed: HashSeed,
 }
 
 impl Interest {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(seed: HashSeed) -> Self {
         Self {
             buckets: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
-            hasher: RandomState::new(),
+            seed,
         }
     }
 
     pub(crate) fn hash(&self, topic: &str) -> TopicHash {
-        TopicHash(self.hasher.hash_one(topic))
+        TopicHash(self.seed.hash_one(topic))
+    }
+
+    pub(crate) fn seed(&self) -> &HashSeed {
+        &self.seed
     }
 
     /// The shards with subscribers of that bucket, one bit each.
@@ -54,6 +59,12 @@ impl Interest {
 
     pub(crate) fn clear(&self, bucket: usize, shard: usize) {
         self.buckets[bucket].fetch_and(!(1 << shard), Ordering::SeqCst);
+    }
+
+    /// Buckets in which a shard is marked.
+    pub(crate) fn marked(&self) -> usize {
+        let marked = |bucket: &&AtomicU64| bucket.load(Ordering::SeqCst) != 0;
+        self.buckets.iter().filter(marked).count()
     }
 
     pub(crate) const fn buckets() -> usize {

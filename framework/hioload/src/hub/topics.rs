@@ -7,6 +7,7 @@ use hioload_platform::Token;
 use smallvec::SmallVec;
 
 use super::interest::{Interest, TopicHash};
+use super::seed::HashSeed;
 
 /// Index of a topic in this shard's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ type Subscriptions = SmallVec<[(TopicId, u32); 1]>;
 pub(crate) struct Topics {
     shard: usize,
     interest: Interest,
-    by_name: HashMap<Arc<str>, TopicId>,
+    by_name: HashMap<Arc<str>, TopicId, HashSeed>,
     table: Vec<Topic>,
     free: Vec<TopicId>,
     /// By slot of the connection's token.
@@ -49,13 +50,18 @@ impl Topics {
     pub(crate) fn new(shard: usize, interest: Interest) -> Self {
         Self {
             shard,
+            by_name: HashMap::with_hasher(interest.seed().clone()),
             interest,
-            by_name: HashMap::new(),
             table: Vec::new(),
             free: Vec::new(),
             subscriptions: Vec::new(),
             in_bucket: vec![0; Interest::buckets()].into(),
         }
+    }
+
+    /// Topics with subscribers.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
     }
 
     pub(crate) fn interest(&self) -> &Interest {
@@ -212,7 +218,7 @@ mod tests {
 
     #[test]
     fn leaving_keeps_both_lists_in_step() {
-        let mut topics = Topics::new(0, Interest::new());
+        let mut topics = Topics::new(0, Interest::new(HashSeed::random()));
         let tokens: Vec<_> = (0..4).map(|slot| Token::new(slot, 0)).collect();
         for &token in &tokens {
             for topic in ["a", "b", "c"] {
@@ -237,7 +243,7 @@ mod tests {
 
     #[test]
     fn interest_follows_the_first_and_the_last_subscriber() {
-        let interest = Interest::new();
+        let interest = Interest::new(HashSeed::random());
         let mut topics = Topics::new(5, interest.clone());
         let hash = interest.hash("news");
         let (one, two) = (Token::new(1, 0), Token::new(2, 0));

@@ -4,14 +4,15 @@ use std::fmt;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use hioload_platform::Wake;
+use hioload_platform::{Nanos, Wake};
 
-use crate::app::Message;
+use crate::app::{App, Message};
 use crate::client::Dial;
-use crate::hub::{Encoded, Interest};
+use crate::config::Rules;
+use crate::hub::{Encoded, HashSeed, Interest};
 use crate::metrics::Metrics;
 use crate::shard::turn::{Stop, StopRequest};
-use crate::shard::{Dialling, Inbox, InboxEntry};
+use crate::shard::{ContextParts, Dialling, Inbox, InboxEntry, ShardCore};
 
 /// Stops a server, publishes to it and reads its counters, from any thread.
 /// Cheap to clone.
@@ -19,11 +20,11 @@ use crate::shard::{Dialling, Inbox, InboxEntry};
 pub struct Handle(Arc<Shared>);
 
 /// What all shards share: nothing that a message touches but the inboxes.
-pub(super) struct Shared {
-    pub(super) inboxes: Arc<[Inbox]>,
-    pub(super) interest: Interest,
-    pub(super) metrics: Metrics,
-    pub(super) sockets: Arc<AtomicUsize>,
+struct Shared {
+    inboxes: Arc<[Inbox]>,
+    interest: Interest,
+    metrics: Metrics,
+    sockets: Arc<AtomicUsize>,
     stop: AtomicU8,
     wakers: OnceLock<Box<[WakeShard]>>,
 }
@@ -38,8 +39,29 @@ pub struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(index: usize, handle: Handle) -> Self {
+    pub(crate) fn new(index: usize, handle: Handle) -> Self {
         Self { index, handle }
+    }
+
+    /// Its connections, topics and timers, without a driver yet.
+    pub(crate) fn core<A: App>(
+        &self,
+        app: A,
+        rules: Rules,
+        mask_seed: u64,
+        now: Nanos,
+    ) -> ShardCore<A> {
+        let shared = self.handle.shared();
+        let parts = ContextParts {
+            shard: self.index,
+            now,
+            rules,
+            mask_seed,
+            interest: shared.interest.clone(),
+            inboxes: Arc::clone(&shared.inboxes),
+            metrics: shared.metrics.clone(),
+        };
+        ShardCore::new(app, parts, Arc::clone(&shared.sockets))
     }
 
     /// Which one, from 0.
@@ -62,10 +84,12 @@ impl Shard {
 pub struct InboxFull;
 
 impl Handle {
-    pub(super) fn new(shards: usize) -> Self {
+    /// A handle of a server that is about to start; `room`: entries of each
+    /// shard's inbox.
+    pub(crate) fn new(shards: usize, seed: HashSeed, room: usize) -> Self {
         Self(Arc::new(Shared {
-            inboxes: (0..shards).map(|_| Inbox::new(shards)).collect(),
-            interest: Interest::new(),
+            inboxes: (0..shards).map(|_| Inbox::new(shards, room)).collect(),
+            interest: Interest::new(seed),
             metrics: Metrics::new(shards),
             sockets: Arc::new(AtomicUsize::new(0)),
             stop: AtomicU8::new(StopRequest::None as u8),
@@ -73,7 +97,7 @@ impl Handle {
         }))
     }
 
-    pub(super) fn shared(&self) -> &Shared {
+    fn shared(&self) -> &Shared {
         &self.0
     }
 
@@ -143,7 +167,16 @@ impl Handle {
         Ok(())
     }
 
-    pub(super) fn set_wakers<W: Wake>(&self, wakers: &[W]) {
+    /// Connections counted against `max_connections`.
+    pub(crate) fn sockets(&self) -> usize {
+        self.0.sockets.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn interest(&self) -> &Interest {
+        &self.0.interest
+    }
+
+    pub(crate) fn set_wakers<W: Wake>(&self, wakers: &[W]) {
         let boxed = |waker: &W| {
             let waker = waker.clone();
             Box::new(move || waker.wake()) as WakeShard

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use hioload_platform::affinity;
 use hioload_platform::backend::{Native, Run, Selection, Sizes};
-use hioload_platform::{Nanos, affinity};
 
 use super::Listeners;
 use super::handle::{Handle, Shard};
 use crate::app::App;
 use crate::config::{Config, Rules};
 use crate::error::{Error, Result};
-use crate::shard::{ContextParts, ShardCore, turn};
+use crate::shard::turn;
 
 /// What a shard's thread is started with; `W` is a driver's waker.
 struct Seat<W> {
@@ -156,7 +156,14 @@ impl<W> Seat<W> {
         // After pinning, so that memory is first touched on the CPU's node.
         let driver = D::open(sizes(&self.config))?;
         let now = driver.now();
-        let core = self.core(app, now)?;
+        let mask_seed = getrandom::u64().map_err(|error| Error::System {
+            call: "getrandom",
+            source: std::io::Error::other(error),
+        })?;
+        let app = app(&self.shard);
+        let core = self
+            .shard
+            .core(app, Rules::from(&self.config), mask_seed, now);
         let Self {
             listeners,
             ready,
@@ -169,29 +176,6 @@ impl<W> Seat<W> {
         let Ok(wakers) = go.recv() else { return Ok(()) };
         turn::Loop::start(driver, core, listeners, wakers, handle)?.run()?;
         Ok(())
-    }
-
-    fn core<A: App>(&self, app: impl FnOnce(&Shard) -> A, now: Nanos) -> Result<ShardCore<A>> {
-        let mask_seed = getrandom::u64().map_err(|error| Error::System {
-            call: "getrandom",
-            source: std::io::Error::other(error),
-        })?;
-        let handle = self.shard.handle();
-        let shared = handle.shared();
-        let parts = ContextParts {
-            shard: self.shard.index(),
-            now,
-            rules: Rules::from(&self.config),
-            mask_seed,
-            interest: shared.interest.clone(),
-            inboxes: Arc::clone(&shared.inboxes),
-            metrics: shared.metrics.clone(),
-        };
-        Ok(ShardCore::new(
-            app(&self.shard),
-            parts,
-            Arc::clone(&shared.sockets),
-        ))
     }
 }
 

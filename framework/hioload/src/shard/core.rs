@@ -317,6 +317,15 @@ impl<A: App> ShardCore<A> {
         Some((&mut entry.link, &mut self.cx))
     }
 
+    pub(crate) fn app(&self) -> &A {
+        &self.app
+    }
+
+    /// Connections in its table.
+    pub(crate) fn connections(&self) -> usize {
+        self.slab.len()
+    }
+
     pub(crate) fn context(&self) -> &Context {
         &self.cx
     }

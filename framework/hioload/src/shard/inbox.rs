@@ -13,10 +13,6 @@ use super::dial::Dialling;
 use crate::hub::Encoded;
 use crossbeam_queue::ArrayQueue;
 
-/// Entries an inbox holds: some milliseconds of publishes at the rate one
-/// shard takes them in, in 160 KiB.
-const INBOX: usize = 4096;
-
 /// Entries a sender keeps for one full inbox. Publishers are paused as soon as
 /// there is one, so this bounds what they had sent already: a receive buffer of
 /// smallest messages each.
@@ -52,9 +48,13 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    pub(crate) fn new(shards: usize) -> Self {
+    /// Entries an inbox of a real server holds: some milliseconds of publishes
+    /// at the rate one shard takes them in, in 160 KiB.
+    pub(crate) const ROOM: usize = 4096;
+
+    pub(crate) fn new(shards: usize, room: usize) -> Self {
         Self {
-            queue: ArrayQueue::new(INBOX),
+            queue: ArrayQueue::new(room),
             starving: (0..shards).map(|_| AtomicBool::new(false)).collect(),
         }
     }
@@ -163,6 +163,12 @@ impl Outgoing {
         empty
     }
 
+    /// Entries that wait here because an inbox is full.
+    pub(crate) fn backlog(&self) -> usize {
+        let kept = self.backlogs.iter().map(|backlog| backlog.entries.len());
+        kept.sum()
+    }
+
     /// The shards to wake.
     pub(crate) fn take_wakes(&mut self) -> impl Iterator<Item = usize> + use<> {
         bits(std::mem::take(&mut self.wakes))
@@ -232,16 +238,16 @@ mod tests {
     }
 
     fn two() -> (Outgoing, Arc<[Inbox]>) {
-        let inboxes: Arc<[Inbox]> = (0..2).map(|_| Inbox::new(2)).collect();
+        let inboxes: Arc<[Inbox]> = (0..2).map(|_| Inbox::new(2, Inbox::ROOM)).collect();
         (Outgoing::new(0, Arc::clone(&inboxes)), inboxes)
     }
 
     #[test]
     fn a_full_inbox_keeps_order_and_loses_nothing() {
         let (mut outgoing, inboxes) = two();
-        let total = INBOX + 100;
+        let total = Inbox::ROOM + 100;
         for n in 0..total {
-            let expected = if n < INBOX {
+            let expected = if n < Inbox::ROOM {
                 Pushed::Accepted
             } else {
                 Pushed::Congested
@@ -270,7 +276,7 @@ mod tests {
         while outgoing.push(0b10, &entry(0)) != Pushed::Full {
             accepted += 1;
         }
-        assert_eq!(accepted, INBOX + BACKLOG);
+        assert_eq!(accepted, Inbox::ROOM + BACKLOG);
         assert_eq!(outgoing.take_wakes().collect::<Vec<_>>(), [1]);
     }
 }

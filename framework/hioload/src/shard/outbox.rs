@@ -47,6 +47,11 @@ impl OutboxPool {
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }
+
+    /// Chunks that outboxes and the driver hold.
+    pub(crate) fn chunks_out(&self) -> usize {
+        self.chunks.stats().out
+    }
 }
 
 impl Outbox {

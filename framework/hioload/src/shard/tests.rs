@@ -19,7 +19,7 @@ use super::{ContextParts, ShardCore};
 use crate::app::{App, Close, Conn, Message, Upgrade};
 use crate::config::{Backpressure, Config, Rules};
 use crate::http::Request;
-use crate::hub::Interest;
+use crate::hub::{HashSeed, Interest};
 use crate::metrics::Metrics;
 
 const MS: Nanos = 1_000_000;
@@ -90,8 +90,8 @@ impl Shard {
             now: 0,
             rules: Rules::from(config),
             mask_seed: 1,
-            interest: Interest::new(),
-            inboxes: [Inbox::new(1)].into(),
+            interest: Interest::new(HashSeed::Given(1)),
+            inboxes: [Inbox::new(1, Inbox::ROOM)].into(),
             metrics: metrics.clone(),
         };
         let core = ShardCore::new(Probe::default(), parts, Arc::new(AtomicUsize::new(0)));

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use hioload_platform::{Driver, DriverError, Event, Nanos, Token};
+use hioload_platform::backend::sim::SimDriver;
+use hioload_platform::{Driver, DriverError, DriverStats, Event, Nanos, Token};
 
 use super::chain::Transport;
 use super::core::ShardCore;
@@ -119,6 +120,15 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         Ok(())
     }
 
+    pub(crate) fn app(&self) -> &A {
+        self.core.app()
+    }
+
+    /// The core, and the driver's counters.
+    pub(crate) fn parts(&self) -> (&ShardCore<A>, DriverStats) {
+        (&self.core, self.driver.stats())
+    }
+
     fn dispatch(&mut self, event: Event<D::Socket>) {
         let Self {
             core,
@@ -209,6 +219,14 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
                 driver.close(token);
             }
         }
+    }
+}
+
+impl<A: App, S: Stop> Loop<SimDriver, A, S> {
+    /// When a turn has something to do: now or later. `None`: not before
+    /// something happens on the network.
+    pub(crate) fn next_time(&self) -> Option<Nanos> {
+        self.driver.next_time(self.deadline)
     }
 }
 

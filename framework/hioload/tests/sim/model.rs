@@ -1,0 +1,251 @@
+//! The shadow model: what each client is owed, and whether it was given that.
+//!
+//! Per connection: every answer exactly once and in the order of what was
+//! said. Per connection, topic and publisher: an unbroken run of what was
+//! published, none twice, from before the subscription was acknowledged to the
+//! end. Or the connection died, for a reason the model knows of.
+
+mod person;
+
+use std::collections::BTreeMap;
+
+use hioload::Nanos;
+use hioload::testing::{End, Seen};
+
+pub(crate) use person::{Due, Fate, Person};
+
+/// What may be said to be wrong.
+pub(crate) type Verdict = Result<(), String>;
+
+/// What the server may rightly do to a client, beside serving it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Excuses {
+    /// Close it because it reads too slowly.
+    pub(crate) tight: bool,
+    /// Give up, at an end, what a slow network has not taken.
+    pub(crate) slow: bool,
+    /// Close it because it is silent.
+    pub(crate) idles: bool,
+}
+
+/// All clients of a run, by name.
+#[derive(Debug)]
+pub(crate) struct Model {
+    people: Vec<Person>,
+    pub(crate) excuses: Excuses,
+    /// Whether the server was asked to stop.
+    pub(crate) stopping: bool,
+    /// Connections that ended without a reason of their own.
+    pub(crate) unexplained: Vec<String>,
+    /// Deliveries checked.
+    pub(crate) delivered: u64,
+    /// Answers checked.
+    pub(crate) answered: u64,
+}
+
+impl Model {
+    pub(crate) fn new(excuses: Excuses) -> Self {
+        Self {
+            people: Vec::new(),
+            excuses,
+            stopping: false,
+            unexplained: Vec::new(),
+            delivered: 0,
+            answered: 0,
+        }
+    }
+
+    /// A new client; its name.
+    pub(crate) fn add(&mut self) -> usize {
+        self.people.push(Person::default());
+        self.people.len() - 1
+    }
+
+    pub(crate) fn person(&mut self, name: usize) -> &mut Person {
+        &mut self.people[name]
+    }
+
+    pub(crate) fn people(&self) -> &[Person] {
+        &self.people
+    }
+
+    /// A client saw something.
+    pub(crate) fn saw(&mut self, name: usize, now: Nanos, what: Seen) -> Verdict {
+        let seen = format!("{what:?}");
+        self.judge(name, now, what)
+            .map_err(|wrong| format!("client {name} saw {seen:.120}: {wrong}"))
+    }
+
+    fn judge(&mut self, name: usize, now: Nanos, what: Seen) -> Verdict {
+        let person = &mut self.people[name];
+        if person.is_over() {
+            return Err("after the end".to_owned());
+        }
+        if person.closed && !matches!(what, Seen::Ended(_)) {
+            return Err("after the Close frame".to_owned());
+        }
+        match what {
+            Seen::Open => {
+                person.opened = true;
+                Ok(())
+            }
+            Seen::Text(text) => match text.split_once(' ') {
+                Some(("m", rest)) => self.delivery(name, rest),
+                Some(("t", number)) => self.people[name].timer(number, now),
+                _ => self.answer(name, &Due::Text(text)),
+            },
+            Seen::Binary(bytes) => self.answer(name, &Due::Binary(bytes)),
+            Seen::Pong(bytes) => self.answer(name, &Due::Pong(bytes)),
+            Seen::Ping(_) => Ok(()),
+            Seen::Closed(code, reason) => self.closed(name, code, &reason),
+            Seen::Ended(end) => self.ended(name, end),
+        }
+    }
+
+    fn answer(&mut self, name: usize, what: &Due) -> Verdict {
+        let person = &mut self.people[name];
+        let due = person.due.pop_front();
+        if due.as_ref() != Some(what) {
+            return Err(format!("it was owed {:.120}", format!("{due:?}")));
+        }
+        self.answered += 1;
+        if let Due::Text(text) = what {
+            self.acknowledged(name, text);
+        }
+        Ok(())
+    }
+
+    /// What an answer means for what comes later.
+    fn acknowledged(&mut self, name: usize, text: &str) {
+        let mut words = text.split(' ');
+        let (Some(verb), Some(topic)) = (words.next(), words.next()) else {
+            return;
+        };
+        match verb {
+            "s" => {
+                let sent = |person: &Person| person.published(topic).sent;
+                let from = self.people.iter().map(sent).enumerate().collect();
+                self.people[name].subscribed(topic, from);
+            }
+            "u" => self.people[name].unsubscribed(topic),
+            "p" => self.people[name].publish_taken(topic),
+            _ => {}
+        }
+    }
+
+    fn delivery(&mut self, name: usize, rest: &str) -> Verdict {
+        let words: Vec<&str> = rest.splitn(4, ' ').collect();
+        let [topic, publisher, number, pad] = words[..] else {
+            return Err("it is cut".to_owned());
+        };
+        let parsed = (publisher.parse::<usize>(), number.parse::<u32>());
+        let (Ok(publisher), Ok(number)) = parsed else {
+            return Err("it is garbled".to_owned());
+        };
+        let sent = self
+            .people
+            .get(publisher)
+            .map(|person| person.published(topic).sent);
+        if sent.is_none_or(|sent| number >= sent) || pad != self::pad(publisher, number) {
+            return Err("nobody published that".to_owned());
+        }
+        if publisher == name {
+            return Err("it published that itself".to_owned());
+        }
+        self.delivered += 1;
+        self.people[name].delivered(topic, publisher, number)
+    }
+
+    fn closed(&mut self, name: usize, code: u16, reason: &str) -> Verdict {
+        let person = &mut self.people[name];
+        person.closed = true;
+        let asked = person.due.front() == Some(&Due::Closed(code));
+        let excused = match (code, reason) {
+            (1001, "the server is stopping") => self.stopping,
+            (1001, "idle for too long") => self.excuses.idles,
+            (1013, "reads too slowly") => self.excuses.tight,
+            _ => asked || person.fate == Some(Fate::Garbage),
+        };
+        match person.fate {
+            // The echo of its own Close frame: answers come before it.
+            Some(Fate::Closes(own)) if own == code => match person.due.front() {
+                Some(due) if !excused => Err(format!("it was owed {:.120}", format!("{due:?}"))),
+                _ => Ok(()),
+            },
+            _ if excused => {
+                person.fate.get_or_insert(Fate::Closed);
+                Ok(())
+            }
+            _ => Err("nobody closed it".to_owned()),
+        }
+    }
+
+    fn ended(&mut self, name: usize, end: End) -> Verdict {
+        let person = &mut self.people[name];
+        let wrong = matches!(end, End::Wrong(_));
+        let patient = !self.excuses.slow && !person.excused && !self.stopping && !person.closed;
+        let unanswered = person.fate == Some(Fate::HalfCloses)
+            && end == End::Eof
+            && patient
+            && !person.due.is_empty();
+        let reason = person.fate.is_some() || person.excused || self.stopping;
+        if !reason || wrong || unanswered {
+            let owed = person.due.len();
+            self.unexplained
+                .push(format!("client {name} ended ({end:?}), owed {owed}"));
+        }
+        self.people[name].end = Some(end);
+        if wrong {
+            return Err("the server is wrong".to_owned());
+        }
+        Ok(())
+    }
+
+    /// What clients that are alive and read are still owed.
+    pub(crate) fn owed(&self) -> Vec<String> {
+        let mut owed = Vec::new();
+        for (name, person) in self.people.iter().enumerate() {
+            if person.is_over() || person.closed || person.excused || person.fate.is_some() {
+                continue;
+            }
+            if !person.opened {
+                owed.push(format!("client {name}: a WebSocket"));
+            }
+            if let Some(due) = person.due.front() {
+                owed.push(format!("client {name}: {:.120}", format!("{due:?}")));
+            }
+            let timers = person.timers.keys();
+            owed.extend(timers.map(|number| format!("client {name}: timer {number}")));
+            for (publisher, other) in self.people.iter().enumerate() {
+                for (topic, published) in &other.publishes {
+                    let heard = person.heard_until(topic, publisher);
+                    if publisher != name && heard.is_some_and(|heard| heard < published.taken) {
+                        owed.push(format!(
+                            "client {name}: {topic} {publisher} {heard:?} of {}",
+                            published.taken
+                        ));
+                    }
+                }
+            }
+        }
+        owed
+    }
+
+    /// Clients whose connection the server should have.
+    pub(crate) fn alive(&self) -> usize {
+        let alive = |person: &&Person| !person.is_over();
+        self.people.iter().filter(alive).count()
+    }
+}
+
+/// What follows a message's number: it says whose it is and differs in length.
+pub(crate) fn pad(publisher: usize, number: u32) -> String {
+    let number = usize::try_from(number).expect("a small number");
+    let long = (publisher * 7 + number * 13) % 40;
+    let len = if long == 0 { 1500 } else { long * 3 };
+    let letter = char::from(b'a' + u8::try_from((publisher + number) % 26).expect("a letter"));
+    std::iter::repeat_n(letter, len).collect()
+}
+
+/// Numbers by topic.
+pub(crate) type ByTopic<T> = BTreeMap<String, T>;

@@ -1,0 +1,179 @@
+//! One client, as the model knows it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hioload::Nanos;
+use hioload::testing::End;
+
+use super::{ByTopic, Verdict};
+
+/// Something a client is owed, in the order of what it said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Text(String),
+    Binary(Vec<u8>),
+    Pong(Vec<u8>),
+    Closed(u16),
+    /// The end; of what comes before it, nothing need.
+    End,
+}
+
+/// Why a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The client leaves, in whatever way.
+    Leaves,
+    /// The client starts the close handshake.
+    Closes(u16),
+    /// The client ends its sending direction.
+    HalfCloses,
+    /// The client asked the server to end it.
+    Asks,
+    /// The client broke the protocol.
+    Garbage,
+    /// The server closed it, for a reason.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Person {
+    pub(crate) opened: bool,
+    pub(crate) due: VecDeque<Due>,
+    /// Timers set, and the earliest time of each.
+    pub(crate) timers: BTreeMap<u32, Nanos>,
+    pub(crate) publishes: ByTopic<Publishes>,
+    subscriptions: ByTopic<Subscription>,
+    /// The number after the last heard, by topic and publisher.
+    heard: BTreeMap<(String, usize), u32>,
+    pub(crate) fate: Option<Fate>,
+    /// It does not read, or did not for a while: the server may give it up.
+    pub(crate) excused: bool,
+    pub(crate) closed: bool,
+    pub(crate) end: Option<End>,
+    /// Numbers what it says.
+    numbers: u32,
+}
+
+/// What a client published on a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Publishes {
+    /// Said.
+    pub(crate) sent: u32,
+    /// Known to have been taken by the server.
+    pub(crate) taken: u32,
+}
+
+/// A subscription, from its request to the acknowledgement of its end.
+#[derive(Debug, Default)]
+struct Subscription {
+    acknowledged: bool,
+    ending: bool,
+    /// By publisher: a number by which its messages must have begun to come.
+    /// Publishers that came later begin with 0.
+    from: BTreeMap<usize, u32>,
+    /// By publisher: the number that must come next.
+    next: BTreeMap<usize, u32>,
+}
+
+impl Person {
+    pub(crate) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Whether it may say something: connected or connecting, and staying.
+    pub(crate) fn is_talking(&self) -> bool {
+        self.end.is_none() && !self.closed && self.fate.is_none()
+    }
+
+    /// A number for something it says.
+    pub(crate) fn number(&mut self) -> u32 {
+        self.numbers += 1;
+        self.numbers
+    }
+
+    /// What it has published on a topic.
+    pub(crate) fn published(&self, topic: &str) -> Publishes {
+        self.publishes.get(topic).copied().unwrap_or_default()
+    }
+
+    /// It publishes; the number.
+    pub(crate) fn publish(&mut self, topic: &str) -> u32 {
+        let publishes = self.publishes.entry(topic.to_owned()).or_default();
+        publishes.sent += 1;
+        publishes.sent - 1
+    }
+
+    pub(super) fn publish_taken(&mut self, topic: &str) {
+        self.publishes.entry(topic.to_owned()).or_default().taken += 1;
+    }
+
+    /// It asks for a subscription; false when it has one.
+    pub(crate) fn subscribe(&mut self, topic: &str) -> bool {
+        let free = !self.subscriptions.contains_key(topic);
+        if free {
+            self.subscriptions
+                .insert(topic.to_owned(), Subscription::default());
+        }
+        free
+    }
+
+    /// It ends a subscription; false when it has none to end.
+    pub(crate) fn unsubscribe(&mut self, topic: &str) -> bool {
+        let subscription = self.subscriptions.get_mut(topic);
+        subscription
+            .is_some_and(|own| own.acknowledged && !std::mem::replace(&mut own.ending, true))
+    }
+
+    pub(super) fn subscribed(&mut self, topic: &str, from: BTreeMap<usize, u32>) {
+        if let Some(subscription) = self.subscriptions.get_mut(topic) {
+            subscription.acknowledged = true;
+            subscription.from = from;
+        }
+    }
+
+    pub(super) fn unsubscribed(&mut self, topic: &str) {
+        self.subscriptions.remove(topic);
+    }
+
+    /// How far it must have heard a publisher; `None` when it need not.
+    pub(super) fn heard_until(&self, topic: &str, publisher: usize) -> Option<u32> {
+        let subscription = self.subscriptions.get(topic)?;
+        if !subscription.acknowledged || subscription.ending {
+            return None;
+        }
+        let first = subscription.from.get(&publisher).copied().unwrap_or(0);
+        Some(subscription.next.get(&publisher).copied().unwrap_or(first))
+    }
+
+    pub(super) fn delivered(&mut self, topic: &str, publisher: usize, number: u32) -> Verdict {
+        let key = (topic.to_owned(), publisher);
+        let heard = self.heard.entry(key).or_default();
+        if number < *heard {
+            return Err(format!("it had heard until {heard}"));
+        }
+        *heard = number + 1;
+        let subscription = self.subscriptions.get_mut(topic);
+        let Some(subscription) = subscription.filter(|own| own.acknowledged) else {
+            return Err("it is not subscribed".to_owned());
+        };
+        let first = subscription.from.get(&publisher).copied().unwrap_or(0);
+        let expected = subscription.next.insert(publisher, number + 1);
+        match expected {
+            Some(expected) if number != expected => Err(format!("{expected} is missing")),
+            None if number > first => Err(format!("{first} is missing")),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn timer(&mut self, number: &str, now: Nanos) -> Verdict {
+        let known = number
+            .parse()
+            .ok()
+            .and_then(|number| self.timers.remove(&number));
+        match known {
+            None => Err("it set no such timer".to_owned()),
+            Some(earliest) if now < earliest => Err(format!("it is due at {earliest}")),
+            Some(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What a seed makes of a run: the server, the network, how it ends.
+
+use std::time::Duration;
+
+use hioload::testing::{Fault, Faults, SimConfig};
+use hioload::{Backpressure, CloseCode, Config};
+use hioload_platform::backend::sim::SimRandom;
+
+/// Faults that end connections, or keep them from beginning.
+pub(crate) const FATAL: [Fault; 5] = [
+    Fault::Reset,
+    Fault::HalfOpen,
+    Fault::AcceptAborted,
+    Fault::ConnectRefused,
+    Fault::ConnectSilent,
+];
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    pub(crate) faults: Faults,
+    pub(crate) driver: SimConfig,
+    /// Entries of an inbox.
+    pub(crate) inbox: usize,
+    pub(crate) stalls: f64,
+    /// Clients in all.
+    pub(crate) clients: usize,
+    /// Things they do, together.
+    pub(crate) deeds: usize,
+    /// Whether everything is delivered before the stop, or the stop comes amid
+    /// traffic.
+    pub(crate) settles: bool,
+    /// Whether sockets run out now and then.
+    pub(crate) starves: bool,
+}
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut random = SimRandom::new(seed);
+        let mut one_in = |n: u64| random.below(n) == 0;
+        let (rough, calm, pings, idles) = (one_in(2), one_in(8), one_in(2), one_in(6));
+        let (tight, crowded, stalls) = (one_in(4), one_in(2), one_in(3));
+        let (settles, starves) = (!one_in(4), one_in(4));
+        let faults = if calm {
+            Faults::none()
+        } else {
+            faults(rough, pings)
+        };
+        let mut between = |least: u64, most: u64| least + random.below(most - least + 1);
+        let ms = Duration::from_millis;
+        let config = Config {
+            shards: index(between(2, 4)),
+            ping_interval: pings.then(|| ms(between(50, 500))),
+            pong_timeout: ms(between(500, 1000)),
+            idle_timeout: idles.then(|| ms(between(300, 3000))),
+            handshake_timeout: ms(2000),
+            close_timeout: ms(between(200, 1000)),
+            drain_timeout: ms(between(500, 2000)),
+            backpressure_limit: if tight { 4096 } else { 1 << 20 },
+            backpressure: match between(0, 1) {
+                0 => Backpressure::PauseReading,
+                _ => Backpressure::Close(CloseCode::TRY_AGAIN),
+            },
+            ..Config::default()
+        };
+        let recv_buffers = between(2, 12);
+        let driver = SimConfig {
+            recv_buffers: u16::try_from(recv_buffers).expect("a small number"),
+            recv_buffer_size: index(between(32, 600)),
+            max_leases_per_socket: u32::try_from(between(1, 3)).expect("a small number"),
+            ..SimConfig::default()
+        };
+        Self {
+            config,
+            faults,
+            driver,
+            inbox: if crowded { index(between(1, 4)) } else { 4096 },
+            stalls: if stalls { 0.03 } else { 0.0 },
+            clients: index(between(6, 16)),
+            deeds: index(between(80, 200)),
+            settles,
+            starves,
+        }
+    }
+
+    /// Whether connections may end through no fault of server or client.
+    pub(crate) fn is_rough(&self) -> bool {
+        FATAL
+            .iter()
+            .any(|&fault| self.faults.probability(fault) > 0.0)
+    }
+
+    /// Whether a client may be closed because it reads too slowly.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.config.backpressure_limit < 1 << 20
+    }
+}
+
+fn faults(rough: bool, pings: bool) -> Faults {
+    let mut faults = Faults::rough();
+    if !rough {
+        for fault in FATAL {
+            faults = faults.with(fault, 0.0);
+        }
+    }
+    if pings {
+        // One that takes seconds to take what waits for it is late with its
+        // pongs, too, and rightly taken for gone.
+        faults = faults.with(Fault::SlowReader, 0.0);
+    }
+    faults
+}
+
+fn index(n: u64) -> usize {
+    usize::try_from(n).expect("a small number")
+}

@@ -1,0 +1,178 @@
+//! What clients do: anything, at any time.
+
+use std::time::Duration;
+
+use hioload::CloseCode;
+
+use crate::model::{Due, Fate, pad};
+use crate::swarm::Swarm;
+
+/// Topics in use: few, so that they are shared, on every shard.
+const TOPICS: [&str; 2] = ["news", "x"];
+
+impl Swarm {
+    /// Somebody does something.
+    pub(crate) fn deed(&mut self) {
+        let fresh = self.clients() < self.plan.clients;
+        if fresh && (self.clients() < 3 || self.one_in(8)) {
+            let deflates = self.one_in(4);
+            self.connect(deflates);
+            return;
+        }
+        if self.plan.starves && self.one_in(30) {
+            let more = u32::try_from(self.below(3)).expect("a small number");
+            self.server
+                .limit_sockets(self.random.chance(0.5).then_some(more));
+            return;
+        }
+        let name = self.below(self.clients());
+        if !self.model.person(name).is_talking() {
+            return;
+        }
+        match self.below(40) {
+            0..9 => self.echo(name),
+            9..12 => self.echo_binary(name),
+            12..17 => self.subscribe(name),
+            17..19 => self.unsubscribe(name),
+            19..30 => self.publish(name),
+            30..32 => self.ping(name),
+            32..34 => self.set_timer(name),
+            34..36 => self.change_pace(name),
+            36..38 => self.ask_for_the_end(name),
+            _ => self.end(name),
+        }
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.random.below(n) == 0
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.random.index(n)
+    }
+
+    fn topic(&mut self) -> &'static str {
+        TOPICS[self.below(TOPICS.len())]
+    }
+
+    fn say(&mut self, name: usize, text: &str, due: Due) {
+        self.client(name).text(text);
+        self.model.person(name).due.push_back(due);
+    }
+
+    fn echo(&mut self, name: usize) {
+        let number = self.model.person(name).number();
+        let long = match self.below(10) {
+            0 => 6000,
+            1..4 => 700,
+            _ => 20,
+        };
+        let len = self.below(long);
+        let text = format!("e {number} {}", "é".repeat(len / 2));
+        self.say(name, &text, Due::Text(text.clone()));
+    }
+
+    fn echo_binary(&mut self, name: usize) {
+        let number = self.model.person(name).number();
+        let len = self.below(3000);
+        let bytes: Vec<u8> = (0..len)
+            .map(|at| (at * 31 + name + number as usize).to_le_bytes()[0])
+            .collect();
+        self.client(name).binary(&bytes);
+        self.model.person(name).due.push_back(Due::Binary(bytes));
+    }
+
+    fn ping(&mut self, name: usize) {
+        let payload = self.model.person(name).number().to_le_bytes().to_vec();
+        self.client(name).ping(&payload);
+        self.model.person(name).due.push_back(Due::Pong(payload));
+    }
+
+    fn subscribe(&mut self, name: usize) {
+        let topic = self.topic();
+        if self.model.person(name).subscribe(topic) {
+            let text = format!("s {topic}");
+            self.say(name, &text, Due::Text(text.clone()));
+        }
+    }
+
+    fn unsubscribe(&mut self, name: usize) {
+        let topic = self.topic();
+        if self.model.person(name).unsubscribe(topic) {
+            let text = format!("u {topic}");
+            self.say(name, &text, Due::Text(text.clone()));
+        }
+    }
+
+    /// One message or a burst, which finds a small inbox full.
+    fn publish(&mut self, name: usize) {
+        let topic = self.topic();
+        let burst = if self.one_in(3) { 12 } else { 1 };
+        for _ in 0..=self.below(burst) {
+            let number = self.model.person(name).publish(topic);
+            let text = format!("p {topic} {number} {}", pad(name, number));
+            self.say(name, &text, Due::Text(format!("p {topic} {number}")));
+        }
+    }
+
+    fn set_timer(&mut self, name: usize) {
+        let number = self.model.person(name).number();
+        let delay = self.random.below(400);
+        let earliest = self.server.now() + delay * 1_000_000;
+        self.client(name).text(&format!("t {delay} {number}"));
+        self.model.person(name).timers.insert(number, earliest);
+    }
+
+    /// A client that reads slowly, or not, may be given up from then on.
+    fn change_pace(&mut self, name: usize) {
+        self.model.person(name).excused = true;
+        let bytes = 1 + self.below(500);
+        let every = Duration::from_micros(self.random.below(10_000));
+        match self.below(3) {
+            0 => self.client(name).read_nothing(),
+            1 => self.client(name).read_slowly(bytes, every),
+            _ => self.client(name).read_freely(),
+        }
+    }
+
+    fn ask_for_the_end(&mut self, name: usize) {
+        if self.one_in(2) {
+            self.say(name, "c 4000", Due::Closed(4000));
+        } else {
+            self.say(name, "x", Due::End);
+        }
+        self.model.person(name).fate = Some(Fate::Asks);
+    }
+
+    fn end(&mut self, name: usize) {
+        let fate = match self.below(6) {
+            0 => {
+                self.client(name).close(CloseCode(3001), "enough");
+                Fate::Closes(3001)
+            }
+            1 => {
+                self.client(name).half_close();
+                Fate::HalfCloses
+            }
+            2 => {
+                // A reserved opcode, unmasked.
+                self.client(name).raw(&[0x83, 0x00]);
+                Fate::Garbage
+            }
+            3 => {
+                self.client(name).leave();
+                Fate::Leaves
+            }
+            4 => {
+                self.client(name).reset();
+                Fate::Leaves
+            }
+            _ => {
+                self.client(name).vanish();
+                self.vanished += 1;
+                Fate::Leaves
+            }
+        };
+        self.model.person(name).fate = Some(fate);
+    }
+}

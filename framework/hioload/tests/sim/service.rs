@@ -1,0 +1,124 @@
+//! The service under test: it echoes, relays, and keeps time.
+//!
+//! | a client says | and hears |
+//! |---|---|
+//! | `e ...`, or anything binary | the same |
+//! | `s T`, `u T` (subscribe, unsubscribe) | the same |
+//! | `p T N pad` | `p T N`; all other subscribers of T: `m T name N pad` |
+//! | `t MS N` | `t N`, after so long |
+//! | `c CODE` | a Close frame |
+//! | `x` | the end |
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hioload::{
+    App, Close, CloseCode, Conn, ConnId, Kind, Message, Nanos, PublishOutcome, Request, Turn,
+    Upgrade,
+};
+
+/// What a timer may be late by: the turns before its own, each of which may
+/// be stalled.
+const LATE: Nanos = 200_000_000;
+
+#[derive(Default)]
+pub(crate) struct Service {
+    timers: BTreeMap<u64, Alarm>,
+    set: u64,
+    opened: usize,
+    closed: usize,
+}
+
+struct Alarm {
+    whose: ConnId,
+    number: String,
+    due: Nanos,
+}
+
+impl Service {
+    /// WebSockets that were opened and not closed.
+    pub(crate) fn open(&self) -> usize {
+        self.opened - self.closed
+    }
+
+    fn publish(conn: &mut Conn<'_>, name: &str, rest: &str) {
+        let mut words = rest.splitn(3, ' ');
+        let (Some(topic), Some(number), Some(pad)) = (words.next(), words.next(), words.next())
+        else {
+            panic!("{rest:?} is no publish");
+        };
+        let message = format!("m {topic} {name} {number} {pad}");
+        match conn.publish(topic, message.as_str()) {
+            PublishOutcome::Published | PublishOutcome::Congested => {
+                conn.send(format!("p {topic} {number}").as_str());
+            }
+            PublishOutcome::Full => panic!("tens of thousands wait"),
+        }
+    }
+
+    fn set_timer(&mut self, conn: &mut Conn<'_>, rest: &str) {
+        let (ms, number) = rest.split_once(' ').expect("a delay and a number");
+        let ms: u64 = ms.parse().expect("milliseconds");
+        let delay = hioload_platform::clock::nanos(Duration::from_millis(ms));
+        self.set += 1;
+        conn.schedule(delay, self.set);
+        let alarm = Alarm {
+            whose: conn.id(),
+            number: number.to_owned(),
+            due: conn.now() + delay,
+        };
+        self.timers.insert(self.set, alarm);
+    }
+}
+
+impl App for Service {
+    type State = String;
+
+    fn upgrade(&mut self, request: &Request<'_>, name: &mut String) -> Upgrade {
+        request.path().trim_start_matches('/').clone_into(name);
+        Upgrade::accept()
+    }
+
+    fn open(&mut self, _conn: &mut Conn<'_>, _name: &mut String) {
+        self.opened += 1;
+    }
+
+    fn message(&mut self, conn: &mut Conn<'_>, name: &mut String, message: Message<'_>) {
+        if message.kind() == Kind::Binary {
+            conn.send(message);
+            return;
+        }
+        let text = message.as_text().expect("a text message holds text");
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match verb {
+            "e" => drop(conn.send(message)),
+            "s" => {
+                conn.subscribe(rest);
+                conn.send(message);
+            }
+            "u" => {
+                conn.unsubscribe(rest);
+                conn.send(message);
+            }
+            "p" => Self::publish(conn, name, rest),
+            "t" => self.set_timer(conn, rest),
+            "c" => conn.close(CloseCode(rest.parse().expect("a code")), "asked for"),
+            "x" => conn.terminate(),
+            verb => panic!("{verb:?} is no verb"),
+        }
+    }
+
+    fn timer(&mut self, turn: &mut Turn<'_, String>, key: u64) {
+        let alarm = self.timers.remove(&key).expect("each fires once");
+        let now = turn.now();
+        assert!(alarm.due <= now, "{} is early: {now}", alarm.due);
+        assert!(now < alarm.due + LATE, "{} is late: {now}", alarm.due);
+        if let Some((mut conn, _)) = turn.conn(alarm.whose) {
+            conn.send(format!("t {}", alarm.number).as_str());
+        }
+    }
+
+    fn close(&mut self, _conn: &mut Conn<'_>, _name: &mut String, _close: &Close<'_>) {
+        self.closed += 1;
+    }
+}

@@ -1,0 +1,232 @@
+//! One run: a server, its clients, the model beside them.
+
+use std::time::Duration;
+
+use hioload::Nanos;
+use hioload::testing::{ClientId, Fault, FaultCounts, Simulated, Simulation};
+use hioload_platform::backend::sim::SimRandom;
+
+use crate::model::{Excuses, Model, Verdict};
+use crate::plan::{FATAL, Plan};
+use crate::service::Service;
+
+/// How long the run may take to deliver what is owed, or to find out who is
+/// gone, on the simulation's clock: a reader with the smallest window takes
+/// some seconds for what is sent to it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(crate) struct Swarm {
+    pub(crate) plan: Plan,
+    pub(crate) server: Simulated<Service>,
+    pub(crate) model: Model,
+    /// What the script draws from.
+    pub(crate) random: SimRandom,
+    /// By name.
+    ids: Vec<ClientId>,
+    /// Clients that vanished by script.
+    pub(crate) vanished: u64,
+}
+
+/// What a run amounted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) digest: u64,
+    pub(crate) faults: FaultCounts,
+    pub(crate) delivered: u64,
+    pub(crate) answered: u64,
+    pub(crate) time: Nanos,
+}
+
+impl Swarm {
+    pub(crate) fn start(seed: u64) -> Self {
+        let plan = Plan::of(seed);
+        let server = Simulation::new(seed)
+            .config(plan.config.clone())
+            .faults(plan.faults)
+            .driver(plan.driver)
+            .inbox(plan.inbox)
+            .stalls(plan.stalls)
+            .start(|_shard| Service::default())
+            .expect("a plan can be carried out");
+        let excuses = Excuses {
+            tight: plan.is_tight(),
+            idles: plan.config.idle_timeout.is_some(),
+            slow: plan.faults.probability(Fault::SlowReader) > 0.0,
+        };
+        Self {
+            random: SimRandom::new(seed ^ 0x5eed),
+            plan,
+            server,
+            model: Model::new(excuses),
+            ids: Vec::new(),
+            vanished: 0,
+        }
+    }
+
+    /// The whole run.
+    pub(crate) fn run(&mut self) -> Result<Report, String> {
+        for _ in 0..self.plan.deeds {
+            self.deed();
+            self.pause()?;
+        }
+        self.server.limit_sockets(None);
+        if self.plan.settles {
+            self.settle()?;
+        }
+        self.stop()?;
+        Ok(Report {
+            digest: self.server.digest(),
+            faults: self.server.injected(),
+            delivered: self.model.delivered,
+            answered: self.model.answered,
+            time: self.server.now(),
+        })
+    }
+
+    /// One more client; its name.
+    pub(crate) fn connect(&mut self, deflates: bool) -> usize {
+        let name = self.model.add();
+        let deflate = deflates.then(hioload::DeflateConfig::default);
+        let id = self
+            .server
+            .connect_with(&format!("/{name}"), deflate.as_ref());
+        self.ids.push(id);
+        name
+    }
+
+    pub(crate) fn client(&mut self, name: usize) -> &mut hioload::testing::Client {
+        self.server.client(self.ids[name])
+    }
+
+    /// Clients so far.
+    pub(crate) fn clients(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Lets some time pass: mostly little, so that things happen at once.
+    fn pause(&mut self) -> Verdict {
+        let micros = match self.random.below(20) {
+            0 => 300_000,
+            1..4 => 20_000,
+            4..12 => 1_000,
+            _ => 50,
+        };
+        let micros = self.random.below(micros);
+        self.pass(Duration::from_micros(micros))
+    }
+
+    fn pass(&mut self, time: Duration) -> Verdict {
+        let ran = self.server.run_for(time);
+        ran.map_err(|stuck| stuck.to_string())?;
+        self.look()
+    }
+
+    /// Tells the model what the clients saw.
+    fn look(&mut self) -> Verdict {
+        let now = self.server.now();
+        for name in 0..self.ids.len() {
+            while let Some(what) = self.client(name).next() {
+                self.model.saw(name, now, what)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs until `left` says that nothing is left to wait for.
+    fn wait(&mut self, mut left: impl FnMut(&Self) -> Vec<String>) -> Verdict {
+        let until = self.server.now() + hioload_platform::clock::nanos(PATIENCE);
+        loop {
+            let waits = left(self);
+            if waits.is_empty() {
+                return Ok(());
+            }
+            if self.server.now() >= until {
+                return Err(format!("in vain waited for {waits:#?}"));
+            }
+            self.pass(LOOK)?;
+        }
+    }
+
+    /// Everything owed is delivered, and whoever is gone is found to be.
+    fn settle(&mut self) -> Verdict {
+        let rough = self.plan.is_rough();
+        self.wait(|swarm| {
+            let mut owed = swarm.model.owed();
+            if rough {
+                // One whose request is lost asks for minutes.
+                owed.retain(|what| !what.ends_with("a WebSocket"));
+            }
+            owed
+        })?;
+        let silent = self.plan.config.ping_interval.is_none();
+        self.wait(|swarm| {
+            let gone = swarm.server.injected().of(Fault::HalfOpen) + swarm.vanished;
+            let most = swarm.model.alive() as u64 + if silent { gone } else { 0 };
+            let sockets = swarm.server.handle().metrics().sockets();
+            let surplus = sockets.saturating_sub(most);
+            (0..surplus)
+                .map(|_| format!("the end of {sockets} sockets, alive are {most}"))
+                .collect()
+        })?;
+        self.check_apps()
+    }
+
+    /// The apps have heard of every end.
+    fn check_apps(&self) -> Verdict {
+        let apps = (0..self.plan.config.shards).filter_map(|shard| self.server.app(shard));
+        let open: usize = apps.map(Service::open).sum();
+        let counted = self.server.handle().metrics().connections();
+        if counted == open as u64 {
+            return Ok(());
+        }
+        Err(format!(
+            "{counted} WebSockets are counted, the apps know {open}"
+        ))
+    }
+
+    /// The server stops by its deadline and leaves nothing behind.
+    fn stop(&mut self) -> Verdict {
+        self.model.stopping = true;
+        let residue = self.server.stop().map_err(|stuck| stuck.to_string())?;
+        self.look()?;
+        if !residue.is_nothing() {
+            return Err(format!("something is left: {residue:?}"));
+        }
+        // What the server sent last arrives.
+        self.pass(Duration::from_secs(10))?;
+        self.check_farewells()?;
+        self.check_deaths()
+    }
+
+    /// In a network that loses nobody, whoever reads was told of the stop.
+    fn check_farewells(&self) -> Verdict {
+        if self.plan.is_rough() || self.model.excuses.slow {
+            return Ok(());
+        }
+        for (name, person) in self.model.people().iter().enumerate() {
+            let told = person.closed && person.is_over();
+            if person.opened
+                && !person.excused
+                && person.fate != Some(crate::model::Fate::Leaves)
+                && !person.is_over()
+            {
+                return Err(format!("client {name} was not told of the end: {told}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// No more connections died for no reason than faults that kill happened.
+    fn check_deaths(&self) -> Verdict {
+        let faults = self.server.injected();
+        let excused: u64 = FATAL.iter().map(|&fault| faults.of(fault)).sum();
+        let deaths = &self.model.unexplained;
+        if deaths.len() as u64 <= excused {
+            return Ok(());
+        }
+        Err(format!("{excused} faults kill, but: {deaths:#?}"))
+    }
+}
