@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Backend, Deflate, Placement};
+use crate::config::{Backend, Deflate, Listener, Placement};
 
 /// WebSocket chat and broadcast server.
 ///
@@ -107,6 +107,11 @@ pub(crate) struct Seats {
     /// What the shards stand on. [default: auto]
     #[arg(long, value_name = "BACKEND")]
     pub(crate) backend: Option<Backend>,
+
+    /// How connections come to shards. [default: reuse-port; on Windows, which
+    /// has no such thing, distribute]
+    #[arg(long, value_name = "MODE")]
+    pub(crate) listener: Option<Listener>,
 
     /// Open connections; more are answered 503. The start fails when the limit
     /// of open files does not suffice. [default: up to 1000000, as far as that

@@ -8,7 +8,9 @@ use clap::ValueEnum;
 use hioload::backend::Choice;
 use hioload::placement::CpuList;
 use hioload::topology::ListError;
-use hioload::{Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, placement};
+use hioload::{
+    Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, ListenerMode, placement,
+};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -83,6 +85,7 @@ struct File {
     cpus: Option<String>,
     pin: Option<bool>,
     backend: Option<Backend>,
+    listener: Option<Listener>,
     log: Option<String>,
     tls: TlsTable,
     routes: RoutesTable,
@@ -192,6 +195,27 @@ impl From<Backend> for Choice {
             Backend::Auto => Self::Auto,
             Backend::Uring => Self::Uring,
             Backend::Compio => Self::Compio,
+        }
+    }
+}
+
+/// How connections come to shards.
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Listener {
+    /// Each shard listens on the port, and the kernel spreads connections over
+    /// them by a hash.
+    ReusePort,
+    /// One shard accepts, and gives each connection to the shard with the
+    /// fewest.
+    Distribute,
+}
+
+impl From<Listener> for ListenerMode {
+    fn from(listener: Listener) -> Self {
+        match listener {
+            Listener::ReusePort => Self::ReusePort,
+            Listener::Distribute => Self::Distribute,
         }
     }
 }
@@ -370,12 +394,14 @@ fn seated(seats: &Seats, file: &File) -> Result<Config, SettingsError> {
     }
     let placement = seats.placement.or(file.placement).map(Into::into);
     let backend = seats.backend.or(file.backend).map(Into::into);
+    let listener = seats.listener.or(file.listener).map(Into::into);
     Ok(Config {
         shards: seats.shards.or(file.shards).unwrap_or(default.shards),
         placement: placement.unwrap_or(default.placement),
         cpus,
         pin: file.pin.unwrap_or(default.pin),
         backend: backend.unwrap_or(default.backend),
+        listener: listener.unwrap_or(default.listener),
         max_connections: seats
             .max_connections
             .or(file.limits.max_connections)

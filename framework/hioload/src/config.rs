@@ -11,6 +11,7 @@ use hioload_platform::backend::Choice;
 use hioload_platform::clock::nanos;
 use hioload_platform::placement::{self, CpuList, Placement, PlacementError, Plan};
 use hioload_platform::probe;
+use hioload_platform::socket::PORTS_CAN_BE_SHARED;
 use hioload_platform::topology::Topology;
 
 use crate::error::ConfigError;
@@ -31,6 +32,29 @@ pub enum Backpressure {
     PauseReading,
 }
 
+/// How connections come to shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListenerMode {
+    /// Each shard has a listener of its own on the same port, and the kernel
+    /// spreads connections over them by a hash (`SO_REUSEPORT`, Linux 3.9).
+    /// Nothing passes between shards. Windows has nothing like it.
+    ReusePort,
+    /// The first shard accepts, and gives each connection to the shard with the
+    /// fewest. As even as can be; a connection costs a hand-over.
+    Distribute,
+}
+
+impl Default for ListenerMode {
+    /// `ReusePort` where there is such a thing.
+    fn default() -> Self {
+        if PORTS_CAN_BE_SHARED {
+            Self::ReusePort
+        } else {
+            Self::Distribute
+        }
+    }
+}
+
 /// Everything about a server that is not an address. `Default` is what a
 /// public service can start with.
 #[derive(Clone, Debug)]
@@ -49,6 +73,8 @@ pub struct Config {
     /// where this process may use it, and else says in one line of the log what
     /// forbids it.
     pub backend: Choice,
+    /// How connections come to shards.
+    pub listener: ListenerMode,
     /// Open connections, all shards together; more are answered 503. A number
     /// is a promise: the start fails when the process may not open that many
     /// descriptors. 0: up to 1,000,000, as far as the descriptors reach.
@@ -101,6 +127,7 @@ impl Default for Config {
             cpus: CpuList::default(),
             pin: true,
             backend: Choice::Auto,
+            listener: ListenerMode::default(),
             max_connections: 0,
             max_message: 1 << 20,
             max_head: 8 << 10,
@@ -226,6 +253,9 @@ impl Config {
                 value: self.shards,
                 most: MAX_SHARDS,
             });
+        }
+        if self.listener == ListenerMode::ReusePort && !PORTS_CAN_BE_SHARED {
+            return Err(ConfigError::ReusePort);
         }
         at_least("max_message", self.max_message, 125)?;
         at_least("max_head", self.max_head, 256)?;

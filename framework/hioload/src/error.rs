@@ -68,6 +68,9 @@ pub enum ConfigError {
     /// No address was given.
     #[error("no address to listen on")]
     NoAddress,
+    /// The system has no `SO_REUSEPORT`.
+    #[error("listeners can not share a port on this system; use the listener mode \"distribute\"")]
+    ReusePort,
     /// Below what works.
     #[error("{field} is {value}, it must be at least {least}")]
     TooSmall {

@@ -46,7 +46,7 @@ pub mod tls;
 pub use app::{
     App, Close, Conn, ConnId, Echo, Message, PublishOutcome, SendOutcome, Turn, Upgrade,
 };
-pub use config::{Backpressure, Config};
+pub use config::{Backpressure, Config, ListenerMode};
 pub use error::{ConfigError, Error, Result};
 pub use hioload_platform::{Frame, Nanos, placement, probe, topology};
 

@@ -17,7 +17,7 @@ use hioload_platform::topology::Topology;
 use hioload_platform::{ListenOptions, Listener};
 
 use crate::app::App;
-use crate::config::{Backpressure, Config, SPARE_DESCRIPTORS};
+use crate::config::{Backpressure, Config, ListenerMode, SPARE_DESCRIPTORS};
 use crate::error::{ConfigError, Error, Result};
 use crate::hub::HashSeed;
 use crate::metrics::Metrics;
@@ -97,6 +97,13 @@ impl Server {
     #[must_use]
     pub fn backend(mut self, backend: Choice) -> Self {
         self.config.backend = backend;
+        self
+    }
+
+    /// Sets [`Config::listener`].
+    #[must_use]
+    pub fn listener(mut self, mode: ListenerMode) -> Self {
+        self.config.listener = mode;
         self
     }
 
@@ -215,7 +222,8 @@ impl Server {
         distinct
     }
 
-    /// One listener per address and shard, all bound before any shard starts.
+    /// One listener per address, and for each shard unless one accepts for all;
+    /// all bound before any shard starts.
     fn open_listeners(&self, shards: usize) -> Result<Bound> {
         let mut bound = Bound {
             addrs: Vec::new(),
@@ -228,9 +236,18 @@ impl Server {
                 source,
             })?;
             for mut addr in resolved {
-                Self::check_free(addr)?;
-                for list in &mut bound.listeners {
-                    let listener = Listener::bind(&ListenOptions::new(addr))?;
+                let reuse_port = self.config.listener == ListenerMode::ReusePort;
+                let accepting = if reuse_port {
+                    Self::check_free(addr)?;
+                    shards
+                } else {
+                    1
+                };
+                for list in bound.listeners.iter_mut().take(accepting) {
+                    let listener = Listener::bind(&ListenOptions {
+                        reuse_port,
+                        ..ListenOptions::new(addr)
+                    })?;
                     // With port 0 the first listener chooses for all.
                     addr = listener.local_addr().map_err(|source| Error::System {
                         call: "getsockname",

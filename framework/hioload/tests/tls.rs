@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use hioload::tls::{TlsConfig, TlsError};
 use hioload::{
-    App, Backpressure, CloseCode, Config, Conn, Echo, Message, Running, Server, Upgrade,
+    App, Backpressure, CloseCode, Config, Conn, Echo, ListenerMode, Message, Running, Server,
+    Upgrade,
 };
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{
@@ -398,6 +399,22 @@ fn a_second_connection_resumes_the_session_on_any_shard() {
         }
         assert_eq!(resumed, 7, "{version:?}");
     }
+    served.end();
+}
+
+#[test]
+fn a_connection_given_to_another_shard_speaks_tls() {
+    let served = Served::new(&Config {
+        listener: ListenerMode::Distribute,
+        ..Config::default()
+    });
+    let mut sockets: Vec<_> = (0..4).map(|_| served.open("/echo")).collect();
+    for socket in &mut sockets {
+        echo(socket, &[5; 3000]);
+    }
+    let spread = served.running.metrics().connections_per_shard();
+    assert_eq!(spread, [2, 2]);
+    drop(sockets);
     served.end();
 }
 

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use hioload_platform::Socket;
 use hioload_platform::affinity;
 use hioload_platform::backend::{Native, Run, Selection, Sizes};
 
 use super::Listeners;
 use super::handle::{Handle, Shard};
 use crate::app::App;
-use crate::config::{Config, Rules};
+use crate::config::{Config, ListenerMode, Rules};
 use crate::error::{Error, Result};
-use crate::shard::turn;
+use crate::shard::Distribution;
+use crate::shard::turn::{Loop, Peers};
 
 /// What a shard's thread is started with; `W` is a driver's waker.
 struct Seat<W> {
@@ -21,6 +23,7 @@ struct Seat<W> {
     listeners: Listeners,
     cpu: Option<usize>,
     config: Config,
+    distribution: Option<Arc<Distribution<Socket>>>,
     /// Its driver's waker goes out when the driver is open.
     ready: SyncSender<(usize, W)>,
     /// All wakers come in when every shard is ready; closed without them when
@@ -79,6 +82,8 @@ where
     } = launch;
     let shards = listeners.len();
     let app = Arc::new(app);
+    let distribute = config.listener == ListenerMode::Distribute && shards > 1;
+    let distribution = distribute.then(|| Arc::new(Distribution::new(shards)));
     let (ready, readies) = sync_channel(shards);
     let mut threads = Vec::with_capacity(shards);
     let mut gates = Vec::with_capacity(shards);
@@ -89,6 +94,7 @@ where
             listeners,
             cpu: (config.pin && shards <= cpus.len()).then(|| cpus[index]),
             config: config.clone(),
+            distribution: distribution.clone(),
             ready: ready.clone(),
             go,
         };
@@ -166,6 +172,7 @@ impl<W> Seat<W> {
             .core(app, Rules::from(&self.config), mask_seed, now);
         let Self {
             listeners,
+            distribution,
             ready,
             go,
             ..
@@ -174,7 +181,11 @@ impl<W> Seat<W> {
         let _failed = ready.send((index, driver.waker()));
         drop(ready);
         let Ok(wakers) = go.recv() else { return Ok(()) };
-        turn::Loop::start(driver, core, listeners, wakers, handle)?.run()?;
+        let peers = Peers::<D> {
+            wakers,
+            distribution,
+        };
+        Loop::start(driver, core, listeners, peers, handle)?.run()?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use hioload_platform::{Driver, DriverError, DriverStats, Event, Nanos, Token};
 
 use super::chain::Transport;
 use super::core::ShardCore;
+use super::distribute::{Distribution, Given, Handed};
 use super::tls::Session;
 use crate::app::App;
 use crate::tls::TlsConfig;
@@ -30,6 +31,14 @@ pub(crate) trait Stop {
     fn ask(&self);
 }
 
+/// What a shard knows of the others.
+pub(crate) struct Peers<D: Driver> {
+    /// All shards', by index.
+    pub(crate) wakers: Arc<[D::Waker]>,
+    /// Set when one shard accepts for all.
+    pub(crate) distribution: Option<Arc<Distribution<D::Socket>>>,
+}
+
 /// A shard's driver, its core and its listeners, turn by turn.
 pub(crate) struct Loop<D: Driver, A: App, S: Stop> {
     // What received bytes and connections hold goes before the driver.
@@ -38,8 +47,9 @@ pub(crate) struct Loop<D: Driver, A: App, S: Stop> {
     core: ShardCore<A>,
     driver: D,
     listening: Vec<(Token, Option<TlsConfig>)>,
-    /// The other shards', by index.
-    wakers: Arc<[D::Waker]>,
+    peers: Peers<D>,
+    /// One bit per shard that was handed a socket and not yet woken.
+    handed: u64,
     /// Asked after every wake.
     stop: S,
     deadline: Option<Nanos>,
@@ -54,7 +64,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         mut driver: D,
         mut core: ShardCore<A>,
         listeners: Vec<(D::Listener, Option<TlsConfig>)>,
-        wakers: Arc<[D::Waker]>,
+        peers: Peers<D>,
         stop: S,
     ) -> Result<Self, DriverError> {
         let mut listening = Vec::with_capacity(listeners.len());
@@ -70,7 +80,8 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             core,
             driver,
             listening,
-            wakers,
+            peers,
+            handed: 0,
             stop,
             events: Vec::with_capacity(D::BATCH),
         })
@@ -104,6 +115,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             self.dispatch(event);
         }
         self.events = events;
+        self.take_handed();
         self.heed_stop();
         self.core.fire_timers();
         self.core.exchange();
@@ -113,8 +125,9 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         }
         self.flush();
         for shard in self.core.take_wakes() {
-            self.driver.wake(&self.wakers[shard]);
+            self.driver.wake(&self.peers.wakers[shard]);
         }
+        self.wake_handed();
         self.core.context().metrics().driver(&self.driver.stats());
         self.deadline = self.core.next_deadline();
         Ok(())
@@ -130,34 +143,104 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
     }
 
     fn dispatch(&mut self, event: Event<D::Socket>) {
-        let Self {
-            core,
-            driver,
-            listening,
-            ..
-        } = self;
+        let core = &mut self.core;
         match event {
             Event::Received { token, mut lease } => core.received(token, &mut lease),
             Event::Sent { token, outcome } => core.sent(token, &outcome),
             Event::RecvEnded { token, end } => core.receive_ended(token, &end),
-            Event::Accepted { listener, socket } => match driver.adopt(socket) {
-                Ok(token) => match transport(listening, listener) {
-                    Some(transport) => core.accepted(token, driver.peer_addr(token), transport),
-                    None => driver.close(token),
-                },
-                Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
-            },
-            Event::Closed { token } => {
-                let listener = listening.iter().position(|(known, _)| *known == token);
-                if let Some(index) = listener {
-                    listening.swap_remove(index);
-                } else {
-                    core.closed(token);
-                }
-            }
+            Event::Accepted { listener, socket } => self.accepted(listener, socket),
+            Event::Closed { token } => self.closed(token),
             Event::Woken => {}
             Event::Connected { token, outcome } => core.connected(token, outcome),
             Event::Ready { token } => debug_assert!(false, "nothing is watched: {token:?}"),
+        }
+    }
+
+    /// Keeps an accepted socket, or hands it to the shard that has fewer.
+    fn accepted(&mut self, listener: Token, socket: D::Socket) {
+        let known = self.listening.iter().find(|(token, _)| *token == listener);
+        let Some((_, tls)) = known else {
+            // Its listener is closed, and with it whom it came to.
+            return;
+        };
+        let mut handed = Handed {
+            socket,
+            tls: tls.clone(),
+        };
+        let own = self.core.context().shard;
+        match &self.peers.distribution {
+            // Others may have ended; what is accepted now is refused here.
+            Some(distribution) if self.core.is_stopping() => distribution.add(own),
+            Some(distribution) => match distribution.give(own, handed) {
+                Given::Away(shard) => {
+                    self.handed |= 1 << shard;
+                    return;
+                }
+                Given::Here(back) => handed = back,
+            },
+            None => {}
+        }
+        self.adopt(handed);
+    }
+
+    /// Takes what the accepting shard has handed over: at most as many as one
+    /// turn of it accepts.
+    fn take_handed(&mut self) {
+        let Some(distribution) = self.peers.distribution.clone() else {
+            return;
+        };
+        let own = self.core.context().shard;
+        for _ in 0..D::BATCH {
+            let Some(handed) = distribution.take(own) else {
+                return;
+            };
+            self.adopt(handed);
+        }
+        // More may be there, and whoever brought it need not come again.
+        self.handed |= 1 << own;
+    }
+
+    fn wake_handed(&mut self) {
+        while self.handed != 0 {
+            let shard = self.handed.trailing_zeros();
+            self.handed &= self.handed - 1;
+            self.driver.wake(&self.peers.wakers[shard as usize]);
+        }
+    }
+
+    /// A socket, counted for this shard, becomes a connection.
+    fn adopt(&mut self, handed: Handed<D::Socket>) {
+        let token = match self.driver.adopt(handed.socket) {
+            Ok(token) => token,
+            Err(error) => {
+                tracing::warn!(%error, "an accepted socket was refused");
+                self.uncount();
+                return;
+            }
+        };
+        match transport(handed.tls.as_ref()) {
+            Some(transport) => {
+                let peer = self.driver.peer_addr(token);
+                self.core.accepted(token, peer, transport);
+            }
+            None => self.driver.close(token),
+        }
+    }
+
+    fn closed(&mut self, token: Token) {
+        let listener = self.listening.iter().position(|(known, _)| *known == token);
+        if let Some(index) = listener {
+            self.listening.swap_remove(index);
+        } else {
+            self.core.closed(token);
+            self.uncount();
+        }
+    }
+
+    /// A socket of this shard is gone.
+    fn uncount(&self) {
+        if let Some(distribution) = &self.peers.distribution {
+            distribution.remove(self.core.context().shard);
         }
     }
 
@@ -182,7 +265,12 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
     fn dial(&mut self) {
         for dialling in self.core.take_dials() {
             match self.driver.connect(&dialling.dial.connect()) {
-                Ok(token) => self.core.dialling(token, dialling),
+                Ok(token) => {
+                    if let Some(distribution) = &self.peers.distribution {
+                        distribution.add(self.core.context().shard);
+                    }
+                    self.core.dialling(token, dialling);
+                }
                 Err(error) => self.core.report_dial(dialling.key, &error.into()),
             }
         }
@@ -230,9 +318,8 @@ impl<A: App, S: Stop> Loop<SimDriver, A, S> {
     }
 }
 
-/// What a new connection of a listener speaks; `None`: it can not be served.
-fn transport(listening: &[(Token, Option<TlsConfig>)], listener: Token) -> Option<Transport> {
-    let (_, tls) = listening.iter().find(|(token, _)| *token == listener)?;
+/// What a new connection speaks; `None`: it can not be served.
+fn transport(tls: Option<&TlsConfig>) -> Option<Transport> {
     let Some(tls) = tls else {
         return Some(Transport::Plain);
     };

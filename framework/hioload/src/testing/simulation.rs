@@ -15,12 +15,12 @@ use super::journal::{Entry, Journal};
 use super::residue::Residue;
 use super::stuck::Stuck;
 use crate::app::App;
-use crate::config::{Config, Rules};
+use crate::config::{Config, ListenerMode, Rules};
 use crate::error::Error;
 use crate::hub::HashSeed;
 use crate::server::{Handle, Shard};
-use crate::shard::Inbox;
-use crate::shard::turn::Loop;
+use crate::shard::turn::{Loop, Peers};
+use crate::shard::{Distribution, Inbox};
 
 /// Where the server listens: an address of the simulated machine.
 const ADDRESS: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
@@ -125,8 +125,10 @@ impl Simulation {
         }
         let wakers: Arc<[_]> = drivers.iter().map(Driver::waker).collect();
         handle.set_wakers(&wakers);
+        let distribute = self.config.listener == ListenerMode::Distribute;
+        let distribution = distribute.then(|| Arc::new(Distribution::new(shards)));
         let options = ListenOptions {
-            reuse_port: true,
+            reuse_port: !distribute,
             ..ListenOptions::new(ADDRESS.into())
         };
         let mut loops = Vec::with_capacity(shards);
@@ -134,9 +136,16 @@ impl Simulation {
             let shard = Shard::new(index, handle.clone());
             let rules = Rules::from(&self.config);
             let core = shard.core(app(&shard), rules, net.bits(), driver.now());
-            let listeners = vec![(net.listen(&options)?, None)];
-            let wakers = Arc::clone(&wakers);
-            let shard = Loop::start(driver, core, listeners, wakers, handle.clone())?;
+            let listeners = if index == 0 || !distribute {
+                vec![(net.listen(&options)?, None)]
+            } else {
+                Vec::new()
+            };
+            let peers = Peers {
+                wakers: Arc::clone(&wakers),
+                distribution: distribution.clone(),
+            };
+            let shard = Loop::start(driver, core, listeners, peers, handle.clone())?;
             loops.push(Some(shard));
         }
         Ok(Simulated {
