@@ -2,10 +2,13 @@
 
 mod chunk;
 mod frame;
+mod growth;
 mod lease;
+mod slabs;
 
 pub use chunk::{Chunk, ChunkPool, ChunkStats};
 pub use frame::Frame;
+pub(crate) use growth::Growth;
 pub use lease::{Lease, RecvPool, Returned};
 
 /// One piece of a send: bytes of this connection, or a frame shared by many.

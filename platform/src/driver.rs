@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-use crate::buffer::{Lease, Segment};
+use crate::buffer::{Growth, Lease, RecvPool, Segment};
 use crate::clock::Nanos;
 use crate::error::DriverError;
 use crate::wake::Wake;
@@ -302,6 +302,34 @@ pub struct DriverStats {
     pub leases_out: u64,
     /// Receive buffers the pool owns (gauge).
     pub recv_buffers: u64,
+    /// Their bytes (gauge).
+    pub recv_buffer_bytes: u64,
+    /// Receive buffers that hold bytes somebody has or had in this turn
+    /// (gauge).
+    pub recv_in_use: u64,
+    /// The most receive buffers in use at once.
+    pub recv_peak: u64,
+    /// Times the receive pool grew.
+    pub recv_grown: u64,
+    /// Times it shrank.
+    pub recv_shrunk: u64,
     /// Zero-copy sends the kernel copied all the same.
     pub zc_copied: u64,
+}
+
+impl DriverStats {
+    /// With what a receive pool says.
+    pub(crate) fn with_pool(self, pool: &RecvPool, growth: &Growth, in_use: u16) -> Self {
+        let buffers = u64::from(pool.count());
+        Self {
+            leases_out: pool.out() as u64,
+            recv_buffers: buffers,
+            recv_buffer_bytes: buffers * pool.size() as u64,
+            recv_in_use: in_use.into(),
+            recv_peak: growth.peak().max(in_use.into()),
+            recv_grown: growth.grown(),
+            recv_shrunk: growth.shrunk(),
+            ..self
+        }
+    }
 }

@@ -106,10 +106,11 @@ impl CompioDriver {
         config.check()?;
         let proactor = Proactor::new().map_err(|error| DriverError::system(NAME, error))?;
         let waker = CompioWaker::new(proactor.waker());
+        let clock = Clock::new();
         Ok(Self {
             proactor,
-            buffers: Buffers::new(config.recv_buffers, config.recv_buffer_size),
-            clock: Clock::new(),
+            buffers: Buffers::new(&config, clock.now()),
+            clock,
             table: Table::new(config.max_sockets),
             config,
             accepts: HashMap::new(),
@@ -234,10 +235,13 @@ impl Driver for CompioDriver {
         DriverStats {
             attached: self.table.occupied() as u64,
             in_flight: self.in_flight,
-            leases_out: self.buffers.pool().out() as u64,
-            recv_buffers: self.buffers.pool().count().into(),
             ..self.stats
         }
+        .with_pool(
+            self.buffers.pool(),
+            self.buffers.growth(),
+            self.buffers.in_use(),
+        )
     }
 }
 

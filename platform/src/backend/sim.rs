@@ -103,7 +103,7 @@ impl SimDriver {
             id
         });
         let mut requests = Vec::new();
-        let buffers = Buffers::new(config.recv_buffers, config.recv_buffer_size, &mut requests);
+        let buffers = Buffers::new(&config, net.now(), &mut requests);
         Ok(Self {
             net: net.clone(),
             id,
@@ -237,10 +237,13 @@ impl Driver for SimDriver {
         DriverStats {
             attached: self.table.occupied() as u64,
             cq_overflows: self.overflows(),
-            leases_out: self.buffers.pool().out() as u64,
-            recv_buffers: self.buffers.pool().count().into(),
             ..self.stats
         }
+        .with_pool(
+            self.buffers.pool(),
+            self.buffers.growth(),
+            self.buffers.in_use(),
+        )
     }
 }
 

@@ -115,13 +115,14 @@ impl UringDriver {
         config.check()?;
         let features = probe::features()?;
         let ring = Ring::open(&config).map_err(|error| probe::refusal(&error))?;
-        let buffers = lend_buffers(&ring, &config, features)?;
+        let clock = Clock::new();
+        let buffers = lend_buffers(&ring, &config, features, clock.now())?;
         let waker = UringWaker::new(&ring)?;
         let threshold = config.zero_copy_threshold.filter(|_| features.send_zc);
         let mut driver = Self {
             ring,
             buffers: ManuallyDrop::new(buffers),
-            clock: Clock::new(),
+            clock,
             table: Table::new(config.max_sockets),
             config,
             features,
@@ -159,15 +160,15 @@ fn lend_buffers(
     ring: &Ring,
     config: &UringConfig,
     features: Features,
+    now: Nanos,
 ) -> Result<BufferRing, DriverError> {
-    let (count, size) = (config.recv_buffers, config.recv_buffer_size);
-    let (incremental, (count, size)) = match config.recv_mode {
-        RecvMode::Incremental => (true, (count, size)),
-        RecvMode::Plain => (false, (count, size)),
-        RecvMode::Auto if features.incremental => (true, (count, size)),
+    let (incremental, pool) = match config.recv_mode {
+        RecvMode::Incremental => (true, config.pool()),
+        RecvMode::Plain => (false, config.pool()),
+        RecvMode::Auto if features.incremental => (true, config.pool()),
         RecvMode::Auto => (false, config.plain_fallback()),
     };
-    BufferRing::register(ring.io(), count, size, incremental)
+    BufferRing::register(ring.io(), pool, incremental, now)
         .map_err(|error| DriverError::system("registering the ring of receive buffers", error))
 }
 
@@ -255,10 +256,13 @@ impl Driver for UringDriver {
             enters: self.ring.enters,
             completions: self.ring.completions,
             cq_overflows: self.ring.overflows,
-            leases_out: self.buffers.pool().out() as u64,
-            recv_buffers: self.buffers.pool().count().into(),
             ..self.stats
         }
+        .with_pool(
+            self.buffers.pool(),
+            self.buffers.growth(),
+            self.buffers.in_use(),
+        )
     }
 }
 

@@ -1,24 +1,25 @@
 //! Receive leases: bytes the kernel wrote, lent until dropped.
 //!
-//! A [`RecvPool`] owns one stretch of memory cut into equal buffers. The
-//! backend lends a buffer to the kernel, the kernel fills a part of it, and the
+//! A [`RecvPool`] owns memory cut into equal buffers, from a first stretch of
+//! them to as many as it may have. The backend lends a buffer to the kernel, the kernel fills a part of it, and the
 //! backend hands that part out as a [`Lease`]. In incremental mode
 //! (`IOU_PBUF_RING_INC`, Linux 6.12) the kernel fills one buffer bit by bit for
 //! several sockets, so a buffer may have many leases; it goes back to the
 //! kernel when the kernel has left it and its last lease is dropped.
 
-use std::alloc::Layout;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use super::slabs::Slabs;
+
 /// The buffers one driver receives into.
 pub struct RecvPool {
-    base: NonNull<u8>,
-    layout: Layout,
+    slabs: Slabs,
     size: usize,
+    /// Of as many buffers as there may be.
     states: Box<[BufferState]>,
     returned: RefCell<Vec<Returned>>,
     out: Cell<usize>,
@@ -42,30 +43,64 @@ pub struct Returned {
 }
 
 impl RecvPool {
-    /// Allocates `count` buffers of `size` bytes, page aligned.
+    /// Allocates `count` buffers of `size` bytes, page aligned; the pool keeps
+    /// its size.
     ///
     /// # Panics
     /// When `count` or `size` is zero or their product overflows: the
     /// configuration is checked before.
     #[must_use]
     pub fn new(count: u16, size: usize) -> Rc<Self> {
-        let bytes = usize::from(count)
-            .checked_mul(size)
-            .filter(|&bytes| bytes > 0);
-        let layout = Layout::from_size_align(bytes.expect("a pool has bytes"), 4096)
-            .expect("a pool fits the address space");
-        // SAFETY: the layout has a non-zero size.
-        let memory = unsafe { std::alloc::alloc_zeroed(layout) };
-        let base = NonNull::new(memory).unwrap_or_else(|| std::alloc::handle_alloc_error(layout));
-        let states = (0..count).map(|_| BufferState::default()).collect();
+        Self::growing(count, count, size)
+    }
+
+    /// Allocates `count` buffers of `size` bytes of a pool that may grow to
+    /// `most`. A `most` below `count` means `count`.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    #[must_use]
+    pub fn growing(count: u16, most: u16, size: usize) -> Rc<Self> {
+        let most = most.max(count);
         Rc::new(Self {
-            base,
-            layout,
+            slabs: Slabs::new(count, size),
             size,
-            states,
+            states: (0..most).map(|_| BufferState::default()).collect(),
             returned: RefCell::default(),
             out: Cell::new(0),
         })
+    }
+
+    /// Doubles the pool, as far as it may grow; the new buffers.
+    pub fn grow(&self) -> Range<u16> {
+        let count = self.count();
+        let more = count.min(self.most() - count);
+        if more > 0 {
+            self.slabs.add(more);
+        }
+        count..count + more
+    }
+
+    /// Takes back what the last [`grow`](Self::grow) added, unless that would
+    /// be the first buffers or one of them is lent or leased. Whether it did.
+    ///
+    /// # Safety
+    /// The kernel does not know these buffers any more.
+    pub unsafe fn shrink(&self) -> bool {
+        let Some(left) = self.slabs.without_last() else {
+            return false;
+        };
+        let gone = &self.states[usize::from(left)..usize::from(self.count())];
+        if gone
+            .iter()
+            .any(|state| state.kernel.get() || state.leases.get() > 0)
+        {
+            return false;
+        }
+        // SAFETY: the caller's promise; no lease is on them, and a new one
+        // needs a buffer to be lent, which `address` refuses.
+        unsafe { self.slabs.remove_last() };
+        true
     }
 
     /// Bytes of one buffer.
@@ -77,7 +112,25 @@ impl RecvPool {
     /// How many buffers there are.
     #[must_use]
     pub fn count(&self) -> u16 {
+        self.slabs.count()
+    }
+
+    /// How many there may be.
+    #[must_use]
+    pub fn most(&self) -> u16 {
         u16::try_from(self.states.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Whether there are more than at first.
+    #[must_use]
+    pub fn has_grown(&self) -> bool {
+        self.after_shrinking().is_some()
+    }
+
+    /// How many [`shrink`](Self::shrink) would leave; `None`: it can not.
+    #[must_use]
+    pub fn after_shrinking(&self) -> Option<u16> {
+        self.slabs.without_last()
     }
 
     /// Leases out.
@@ -94,7 +147,7 @@ impl RecvPool {
         debug_assert!(!state.kernel.get(), "buffer {buffer} is lent already");
         debug_assert_eq!(state.leases.get(), 0, "buffer {buffer} is leased");
         state.kernel.set(true);
-        self.address(buffer, 0)
+        self.slabs.address(buffer, 0)
     }
 
     /// The kernel has left the buffer without leaving bytes for a lease.
@@ -128,7 +181,7 @@ impl RecvPool {
         state.kernel.set(more);
         self.out.set(self.out.get() + 1);
         Lease {
-            bytes: self.address(buffer, start),
+            bytes: self.slabs.address(buffer, start),
             len,
             owner,
             buffer,
@@ -146,29 +199,13 @@ impl RecvPool {
     pub fn has_returned(&self) -> bool {
         !self.returned.borrow().is_empty()
     }
-
-    fn address(&self, buffer: u16, start: usize) -> NonNull<u8> {
-        let offset = usize::from(buffer) * self.size + start;
-        debug_assert!(offset <= self.layout.size());
-        // SAFETY: `buffer < count` (indexing `states` checked it) and
-        // `start <= size`, so the offset stays within the allocation.
-        unsafe { self.base.add(offset) }
-    }
-}
-
-impl Drop for RecvPool {
-    fn drop(&mut self) {
-        // SAFETY: `base` came from `alloc_zeroed` with this layout; leases hold
-        // an `Rc` of the pool, so none is left, and a backend drops its `Rc`
-        // only after the kernel has left every buffer.
-        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) }
-    }
 }
 
 impl fmt::Debug for RecvPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecvPool")
-            .field("count", &self.states.len())
+            .field("count", &self.count())
+            .field("most", &self.most())
             .field("size", &self.size)
             .field("out", &self.out.get())
             .finish_non_exhaustive()
@@ -263,6 +300,25 @@ mod tests {
         assert_eq!(pool.out(), 0);
         pool.lend(1);
         assert!(pool.reclaim(1));
+    }
+
+    #[test]
+    fn a_pool_doubles_to_its_bound_and_gives_back_what_nobody_uses() {
+        let pool = RecvPool::growing(2, 7, 4096);
+        assert_eq!((pool.grow(), pool.grow(), pool.grow()), (2..4, 4..7, 7..7));
+        pool.lend(5);
+        // SAFETY: nothing but this test knows the buffers.
+        assert!(!unsafe { pool.shrink() }, "one of them is lent");
+        assert!(pool.reclaim(5));
+        // SAFETY: as above.
+        assert!(unsafe { pool.shrink() });
+        assert_eq!((pool.count(), pool.most(), pool.has_grown()), (4, 7, true));
+        // SAFETY: as above.
+        assert!(unsafe { pool.shrink() });
+        // SAFETY: as above.
+        assert!(!unsafe { pool.shrink() }, "these are the first");
+        assert_eq!((pool.count(), pool.has_grown()), (2, false));
+        assert_eq!(pool.grow(), 2..4);
     }
 
     #[test]

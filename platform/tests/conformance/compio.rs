@@ -18,6 +18,8 @@ impl Fixture for Compio {
     fn open(_net: &Os, sizes: &Sizes) -> Result<CompioDriver, DriverError> {
         CompioDriver::open(CompioConfig {
             recv_buffers: sizes.buffers,
+            recv_buffers_max: sizes.buffers_max,
+            recv_shrink_after: sizes.shrink_after,
             recv_buffer_size: sizes.buffer_size,
             max_sockets: sizes.sockets,
             max_leases_per_socket: sizes.leases_per_socket,

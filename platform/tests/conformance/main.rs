@@ -61,6 +61,8 @@ impl Fixture for Simulated {
     fn open(net: &SimNet, sizes: &Sizes) -> Result<SimDriver, DriverError> {
         let config = SimConfig {
             recv_buffers: sizes.buffers,
+            recv_buffers_max: sizes.buffers_max,
+            recv_shrink_after: sizes.shrink_after,
             recv_buffer_size: sizes.buffer_size,
             max_sockets: sizes.sockets,
             max_leases_per_socket: sizes.leases_per_socket,
@@ -105,6 +107,8 @@ macro_rules! suite {
                 one_greedy_socket_is_capped,
                 buffers_of_closed_sockets_come_back,
                 a_lease_outlives_its_socket_and_its_driver,
+                a_pool_that_runs_dry_grows_to_its_bound_and_stalls_only_then,
+                a_quiet_pool_shrinks_and_armed_receives_go_on,
             );
             suite!(@file send:
                 a_second_send_waits_for_the_first,

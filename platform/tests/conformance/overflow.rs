@@ -11,6 +11,8 @@ use crate::rig::{Fixture, Rig, Sizes};
 
 const TINY: Sizes = Sizes {
     buffers: 512,
+    buffers_max: 0,
+    shrink_after: 0,
     buffer_size: 64,
     leases_per_socket: 64,
     sockets: 1024,

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use hioload_platform::{Driver, Event, Lease, Token};
+use hioload_platform::{Driver, Event, Lease, Nanos, Token};
 
 use crate::net::Peer;
 use crate::rig::{Fixture, Rig, Sizes, pattern};
@@ -224,4 +224,88 @@ pub(crate) fn a_lease_outlives_its_socket_and_its_driver<F: Fixture>() {
     drop(second);
     drop(rig);
     assert_eq!(&lease[..], b"kept");
+}
+
+const GROWING: Sizes = Sizes {
+    buffers: 2,
+    buffers_max: 16,
+    shrink_after: 20_000_000,
+    buffer_size: 512,
+    leases_per_socket: 4,
+    sockets: 1 << 16,
+    requests: 256,
+    completions: 2048,
+    zero_copy: None,
+};
+
+pub(crate) fn a_pool_that_runs_dry_grows_to_its_bound_and_stalls_only_then<F: Fixture>() {
+    let mut rig = Rig::<F>::open(Sizes {
+        // It does not shrink while this looks.
+        shrink_after: Nanos::MAX,
+        ..GROWING
+    });
+    assert_eq!(rig.driver.stats().recv_buffers, 2);
+    let mut pairs: Vec<_> = (0..24).map(|_| rig.pair()).collect();
+    let mut received = 0;
+    let mut held = Vec::new();
+    for (token, peer) in &mut pairs {
+        rig.driver.recv_start(*token);
+        peer.write_all(&[3; 512]).expect("the socket buffers");
+    }
+    rig.until("a full-grown pool", |rig| {
+        hold(rig, &mut held, |_, bytes| received += bytes.len());
+        rig.driver.stats().recv_buffers == 16 && held.len() >= 16
+    });
+    rig.never("bytes beyond the bound", Duration::from_millis(20), |_| {
+        true
+    });
+    let stats = rig.driver.stats();
+    assert_eq!(stats.recv_buffer_bytes, 16 * 512, "{stats:?}");
+    assert_eq!((stats.recv_peak, stats.recv_grown), (16, 3), "{stats:?}");
+    assert!(stats.pool_exhausted > 0, "{stats:?}");
+    held.clear();
+    rig.until("everything arrived", |rig| {
+        hold(rig, &mut held, |_, bytes| received += bytes.len());
+        held.clear();
+        received == 24 * 512
+    });
+}
+
+pub(crate) fn a_quiet_pool_shrinks_and_armed_receives_go_on<F: Fixture>() {
+    let mut rig = Rig::<F>::open(GROWING);
+    let mut pairs: Vec<_> = (0..12).map(|_| rig.pair()).collect();
+    for round in 0..3_u8 {
+        let mut held = Vec::new();
+        for (token, peer) in &mut pairs {
+            rig.driver.recv_start(*token);
+            peer.write_all(&[round; 512]).expect("the socket buffers");
+        }
+        let mut received = 0;
+        rig.until("a grown pool", |rig| {
+            hold(rig, &mut held, |_, bytes| {
+                assert!(bytes.iter().all(|&byte| byte == round));
+                received += bytes.len();
+            });
+            received == 12 * 512
+        });
+        let stats = rig.driver.stats();
+        assert!(stats.recv_buffers > 8, "{stats:?}");
+        rig.never(
+            "a smaller pool while it is used",
+            Duration::from_millis(60),
+            |_| true,
+        );
+        assert!(rig.driver.stats().recv_buffers > 8);
+        held.clear();
+        // It needs nobody to ask: no bytes, no requests.
+        rig.until("a pool as small as it was", |rig| {
+            rig.driver.stats().recv_buffers == 2
+        });
+        assert!(rig.driver.stats().recv_shrunk >= 2 * (u64::from(round) + 1));
+    }
+    // They were armed before the buffers were replaced.
+    for (token, peer) in &mut pairs {
+        peer.write_all(b"still there").expect("the driver receives");
+        assert_eq!(rig.receive(*token, 11), b"still there");
+    }
 }

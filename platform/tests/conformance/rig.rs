@@ -18,6 +18,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sizes {
     pub(crate) buffers: u16,
+    /// What the pool may grow to; less than `buffers`: it does not.
+    pub(crate) buffers_max: u16,
+    pub(crate) shrink_after: Nanos,
     pub(crate) buffer_size: usize,
     pub(crate) leases_per_socket: u32,
     pub(crate) sockets: u32,
@@ -30,6 +33,8 @@ impl Default for Sizes {
     fn default() -> Self {
         Self {
             buffers: 16,
+            buffers_max: 0,
+            shrink_after: 10_000_000_000,
             buffer_size: 4096,
             leases_per_socket: 8,
             sockets: 1 << 16,

@@ -12,6 +12,8 @@ fn uring(sizes: &Sizes, recv_mode: RecvMode) -> Result<UringDriver, DriverError>
         entries: sizes.requests,
         completions: sizes.completions,
         recv_buffers: sizes.buffers,
+        recv_buffers_max: sizes.buffers_max,
+        recv_shrink_after: sizes.shrink_after,
         recv_buffer_size: sizes.buffer_size,
         max_sockets: sizes.sockets,
         max_leases_per_socket: sizes.leases_per_socket,

@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use crate::buffer::{Lease, RecvPool, Returned};
+use super::config::CompioConfig;
+use crate::buffer::{Growth, Lease, RecvPool, Returned};
+use crate::clock::Nanos;
 
 /// A buffer with less room than a quarter of it is left: a receive that stops
 /// for lack of room costs another system call. More than this is always enough.
@@ -34,6 +36,7 @@ pub(super) struct Buffers {
     free: Vec<u16>,
     current: Option<Current>,
     returned: Vec<Returned>,
+    growth: Growth,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +48,61 @@ struct Current {
 }
 
 impl Buffers {
-    pub(super) fn new(count: u16, size: usize) -> Self {
+    pub(super) fn new(config: &CompioConfig, now: Nanos) -> Self {
+        let (count, most) = (config.recv_buffers, config.recv_buffers_max);
         Self {
-            pool: RecvPool::new(count, size),
+            pool: RecvPool::growing(count, most, config.recv_buffer_size),
             free: (0..count).rev().collect(),
             current: None,
             returned: Vec::new(),
+            growth: Growth::new(config.recv_shrink_after, now),
         }
+    }
+
+    /// Makes the pool larger, if it may be.
+    pub(super) fn grow(&mut self, now: Nanos) -> bool {
+        let new = self.pool.grow();
+        let grew = !new.is_empty();
+        self.free.extend(new.rev());
+        if grew {
+            self.growth.grew(now);
+        }
+        grew
+    }
+
+    /// When the pool may have become too large.
+    pub(super) fn shrink_due(&self) -> Option<Nanos> {
+        self.pool.has_grown().then(|| self.growth.due())
+    }
+
+    /// Makes the pool smaller if it is too large and nothing of it is leased.
+    pub(super) fn shrink(&mut self, now: Nanos) {
+        if !self.growth.too_large(self.pool.count(), now) {
+            return;
+        }
+        if self.pool.out() > 0 || self.pool.has_returned() {
+            self.growth.postpone(now);
+            return;
+        }
+        if let Some(current) = self.current.take() {
+            self.pool.reclaim(current.buffer);
+        }
+        // SAFETY: no buffer is lent, and only this pool's driver knows any.
+        if unsafe { self.pool.shrink() } {
+            self.growth.shrank(now);
+        }
+        self.free = (0..self.pool.count()).rev().collect();
+    }
+
+    /// Buffers that are not free.
+    pub(super) fn in_use(&self) -> u16 {
+        // There are fewer free ones than buffers, of which there are 2^16.
+        let free = u16::try_from(self.free.len()).unwrap_or(u16::MAX);
+        self.pool.count() - free
+    }
+
+    pub(super) fn growth(&self) -> &Growth {
+        &self.growth
     }
 
     pub(super) fn pool(&self) -> &RecvPool {
@@ -71,6 +122,7 @@ impl Buffers {
     /// Takes back the leases dropped since; `owner` hears of each.
     pub(super) fn restock(&mut self, mut owner: impl FnMut(u32)) {
         if self.pool.has_returned() {
+            self.growth.note(self.in_use());
             self.pool.take_returned(&mut self.returned);
             for returned in self.returned.drain(..) {
                 owner(returned.owner);
@@ -150,6 +202,17 @@ impl Buffers {
 mod tests {
     use super::*;
 
+    fn buffers(count: u16, most: u16) -> Buffers {
+        let config = CompioConfig {
+            recv_buffers: count,
+            recv_buffers_max: most,
+            recv_buffer_size: 1000,
+            recv_shrink_after: 100,
+            ..CompioConfig::default()
+        };
+        Buffers::new(&config, 0)
+    }
+
     fn receive(buffers: &mut Buffers, len: usize) -> Filled {
         buffers.fill(0, |room| {
             let len = len.min(room.len());
@@ -167,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_buffer_is_filled_until_little_room_is_left() {
-        let mut buffers = Buffers::new(2, 1000);
+        let mut buffers = buffers(2, 2);
         let held: Vec<_> = (0..8).map(|_| lease(&mut buffers, 200)).collect();
         assert!(!buffers.stocked(), "200 of 1000 bytes are too little");
         assert!(matches!(receive(&mut buffers, 1), Filled::Exhausted));
@@ -181,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_buffer_nobody_holds_is_filled_from_its_start() {
-        let mut buffers = Buffers::new(1, 1000);
+        let mut buffers = buffers(1, 1);
         for _ in 0..10 {
             let full = lease(&mut buffers, 1000);
             assert_eq!(full.len(), 1000);
@@ -191,8 +254,36 @@ mod tests {
     }
 
     #[test]
+    fn a_dry_pool_grows_and_a_quiet_one_shrinks_when_nothing_is_leased() {
+        let mut buffers = buffers(1, 4);
+        let mut held = vec![lease(&mut buffers, 1000)];
+        assert!(matches!(receive(&mut buffers, 1), Filled::Exhausted));
+        assert!(buffers.grow(50) && buffers.grow(50));
+        held.extend((0..3).map(|_| lease(&mut buffers, 1000)));
+        assert!(matches!(receive(&mut buffers, 1), Filled::Exhausted));
+        assert!(!buffers.grow(50), "that is its bound");
+        assert_eq!((buffers.pool().count(), buffers.in_use()), (4, 4));
+        held.drain(1..);
+        buffers.restock(|_| ());
+        buffers.shrink(150);
+        assert_eq!(buffers.pool().count(), 4, "four were in use");
+        let due = buffers.shrink_due().expect("it has grown");
+        buffers.shrink(due);
+        assert_eq!(buffers.pool().count(), 4, "one is leased");
+        held.clear();
+        buffers.restock(|_| ());
+        for left in [2, 1] {
+            let due = buffers.shrink_due().expect("it has grown");
+            buffers.shrink(due);
+            assert_eq!(buffers.pool().count(), left);
+        }
+        assert_eq!(buffers.shrink_due(), None);
+        assert_eq!(lease(&mut buffers, 7).len(), 7);
+    }
+
+    #[test]
     fn an_end_and_a_failure_take_no_room() {
-        let mut buffers = Buffers::new(1, 1000);
+        let mut buffers = buffers(1, 1);
         assert!(matches!(receive(&mut buffers, 0), Filled::Eof));
         let failed = buffers.fill(0, |_| Err(io::ErrorKind::ConnectionReset.into()));
         assert!(matches!(failed, Filled::Failed(_)));

@@ -2,23 +2,31 @@
 
 use std::io;
 
+use crate::clock::Nanos;
 use crate::error::DriverError;
 
 /// The sizes of one [`CompioDriver`](super::CompioDriver).
 #[derive(Clone, Copy, Debug)]
 pub struct CompioConfig {
-    /// Buffers in the receive pool.
+    /// Buffers the receive pool begins with.
     ///
-    /// 64, with [`recv_buffer_size`](Self::recv_buffer_size) 4 MiB, as with
-    /// io_uring. A buffer is filled bit by bit for all sockets, so few suffice.
+    /// 4, with [`recv_buffer_size`](Self::recv_buffer_size) 256 KiB. A buffer
+    /// is filled bit by bit for all sockets, so few suffice.
     pub recv_buffers: u16,
+    /// Buffers the receive pool may have; it doubles when it runs dry. Less
+    /// than [`recv_buffers`](Self::recv_buffers): it keeps its size. 256, as
+    /// with io_uring.
+    pub recv_buffers_max: u16,
+    /// Nanoseconds after which a pool halves that has used at most a quarter
+    /// of its buffers at once. 10 seconds.
+    pub recv_shrink_after: Nanos,
     /// Bytes of one receive buffer: the most one receive takes. 64 KiB.
     pub recv_buffer_size: usize,
     /// Attached sockets, listeners and sources at most. 1,048,576: the table
     /// grows with use, descriptors run out first.
     pub max_sockets: u32,
     /// Leases one socket may hold when a turn begins before its receive stream
-    /// is paused. 16: a quarter of the default pool. Leases dropped within
+    /// is paused. 16: a part of the default pool's bound. Leases dropped within
     /// their turn never count.
     pub max_leases_per_socket: u32,
 }
@@ -26,7 +34,9 @@ pub struct CompioConfig {
 impl Default for CompioConfig {
     fn default() -> Self {
         Self {
-            recv_buffers: 64,
+            recv_buffers: 4,
+            recv_buffers_max: 256,
+            recv_shrink_after: 10_000_000_000,
             recv_buffer_size: 64 << 10,
             max_sockets: 1 << 20,
             max_leases_per_socket: 16,

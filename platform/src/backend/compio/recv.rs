@@ -103,6 +103,9 @@ impl CompioDriver {
             return None;
         }
         let fd = entry.fd.as_ref()?;
+        if !self.buffers.stocked() {
+            self.buffers.grow(self.clock.now());
+        }
         let filled = self
             .buffers
             .fill(token.slot(), |room| SockRef::from(&**fd).recv(room));

@@ -70,6 +70,12 @@ impl CompioDriver {
         if !self.watches.is_empty() {
             self.rearm_watches();
         }
+        if let Some(due) = self.buffers.shrink_due() {
+            let now = self.now();
+            if due <= now {
+                self.buffers.shrink(now);
+            }
+        }
     }
 
     /// How long the poll may wait: until the caller's deadline or the driver's
@@ -83,7 +89,8 @@ impl CompioDriver {
             return Some(Duration::ZERO);
         }
         let connect = self.connect_deadlines.first().map(|&(due, _)| due);
-        let due = [deadline, self.accept_retry, connect];
+        let shrink = self.buffers.shrink_due();
+        let due = [deadline, self.accept_retry, connect, shrink];
         let due = due.into_iter().flatten().min()?;
         let left = due.saturating_sub(self.now());
         Some(system::round_up(Duration::from_nanos(left)))

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::clock::Nanos;
 use crate::error::DriverError;
 
 /// The sizes of one [`SimDriver`](super::SimDriver). Small by default, so that
@@ -10,6 +11,11 @@ use crate::error::DriverError;
 pub struct SimConfig {
     /// Buffers in the receive pool. 16.
     pub recv_buffers: u16,
+    /// Buffers the pool may grow to; less than
+    /// [`recv_buffers`](Self::recv_buffers): it keeps its size.
+    pub recv_buffers_max: u16,
+    /// Nanoseconds after which a pool that is too large shrinks.
+    pub recv_shrink_after: Nanos,
     /// Bytes of one receive buffer. 4096.
     pub recv_buffer_size: usize,
     /// Attached sockets, listeners and sources at most. 65,536.
@@ -25,6 +31,8 @@ impl Default for SimConfig {
     fn default() -> Self {
         Self {
             recv_buffers: 16,
+            recv_buffers_max: 0,
+            recv_shrink_after: 10_000_000_000,
             recv_buffer_size: 4096,
             max_sockets: 1 << 16,
             max_leases_per_socket: 4,

@@ -142,6 +142,19 @@ impl World {
         }
     }
 
+    /// Forgets all buffers of the first `count` from `first` on, if it has
+    /// every one of them.
+    pub(super) fn withdraw(&mut self, driver: DriverId, first: u16, count: u16) -> bool {
+        let Some(kernel) = self.drivers.get_mut(&driver) else {
+            return false;
+        };
+        let all = (first..count).all(|buffer| kernel.posted.contains(&buffer));
+        if all {
+            kernel.posted.retain(|&buffer| buffer < first);
+        }
+        all
+    }
+
     pub(super) fn has_buffer(&self, driver: DriverId) -> bool {
         self.drivers
             .get(&driver)

@@ -30,7 +30,6 @@ impl SimDriver {
 
     /// Arms the receive if it is wanted, possible and not armed.
     pub(super) fn arm_recv(&mut self, token: Token) {
-        let stocked = self.buffers.posted() > 0;
         let Some(entry) = self.table.open_mut(token) else {
             return;
         };
@@ -41,7 +40,8 @@ impl SimDriver {
         if held || !entry.recv.wanted {
             return;
         }
-        if !stocked {
+        let dry = self.buffers.posted() == 0;
+        if dry && !self.buffers.grow(self.net.now(), &mut self.requests) {
             // Armed without a buffer it would fail at once.
             if !std::mem::replace(&mut entry.stalled, true) {
                 self.stalled.push_back(token.slot());

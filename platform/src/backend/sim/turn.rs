@@ -34,7 +34,9 @@ impl SimDriver {
             }
             // What completions made necessary is done before waiting.
             if self.requests.is_empty() && !self.may_unstall() {
-                let until = [deadline, self.accept_retry].into_iter().flatten().min();
+                let shrink = self.buffers.shrink_due();
+                let until = [deadline, self.accept_retry, shrink];
+                let until = until.into_iter().flatten().min();
                 self.net.idle(self.id, until);
             }
         }
@@ -68,6 +70,16 @@ impl SimDriver {
             && due <= self.now()
         {
             self.resume_accepts();
+        }
+        if let Some(due) = self.buffers.shrink_due() {
+            let now = self.now();
+            if due <= now {
+                let (net, id) = (&self.net, self.id);
+                let count = self.buffers.pool().count();
+                self.buffers.shrink(now, |first| {
+                    net.with(|world| world.withdraw(id, first, count))
+                });
+            }
         }
     }
 

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
 
-use crate::buffer::{Lease, RecvPool, Returned};
+use crate::buffer::{Growth, Lease, RecvPool, Returned};
+use crate::clock::Nanos;
 
 /// The one buffer group of a driver.
 pub(super) const GROUP: u16 = 0;
@@ -47,17 +48,29 @@ pub(super) struct BufferRing {
     /// Buffers with the kernel.
     posted: u16,
     scratch: Vec<Returned>,
+    growth: Growth,
+}
+
+/// How many buffers of which size, and for how long too many are kept.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PoolSize {
+    pub(super) count: u16,
+    pub(super) most: u16,
+    pub(super) size: usize,
+    pub(super) quiet: Nanos,
 }
 
 impl BufferRing {
-    /// Registers a ring for `count` buffers of `size` bytes and lends them all.
+    /// Registers a ring with room for the most buffers, and lends the first.
     pub(super) fn register(
         io: &IoUring,
-        count: u16,
-        size: usize,
+        sizes: PoolSize,
         incremental: bool,
+        now: Nanos,
     ) -> io::Result<Self> {
-        let slots = count.next_power_of_two();
+        let pool = RecvPool::growing(sizes.count, sizes.most, sizes.size);
+        let most = pool.most();
+        let slots = most.next_power_of_two();
         let layout = Layout::array::<Posted>(usize::from(slots))
             .and_then(|layout| layout.align_to(PAGE))
             .map_err(io::Error::other)?;
@@ -67,29 +80,96 @@ impl BufferRing {
             std::alloc::handle_alloc_error(layout);
         };
         let mut ring = Self {
-            pool: RecvPool::new(count, size),
+            pool,
             entries,
             layout,
             mask: slots - 1,
             tail: 0,
             incremental,
-            filled: vec![0; usize::from(count)].into(),
+            filled: vec![0; usize::from(most)].into(),
             posted: 0,
             scratch: Vec::new(),
+            growth: Growth::new(sizes.quiet, now),
         };
-        let flags = if incremental { INCREMENTAL } else { 0 };
-        let addr = entries.as_ptr().expose_provenance() as u64;
+        ring.hand_over(io)?;
+        Ok(ring)
+    }
+
+    /// Registers the ring, empty, and lends all buffers.
+    fn hand_over(&mut self, io: &IoUring) -> io::Result<()> {
+        self.tail = 0;
+        self.posted = 0;
+        self.publish();
+        let flags = if self.incremental { INCREMENTAL } else { 0 };
+        let addr = self.entries.as_ptr().expose_provenance() as u64;
+        // At most 2^15, so there is one more.
+        let slots = self.mask + 1;
         // SAFETY: `entries` has `slots` entries and is freed only by `Drop`,
         // before which the ring is unregistered or gone.
         unsafe {
             io.submitter()
                 .register_buf_ring_with_flags(addr, slots, GROUP, flags)
         }?;
-        for buffer in 0..count {
-            ring.lend(buffer);
+        for buffer in 0..self.pool.count() {
+            self.lend(buffer);
         }
-        ring.publish();
-        Ok(ring)
+        self.publish();
+        Ok(())
+    }
+
+    /// Makes the pool larger, if it may be.
+    pub(super) fn grow(&mut self, now: Nanos) -> bool {
+        let new = self.pool.grow();
+        if new.is_empty() {
+            return false;
+        }
+        for buffer in new {
+            self.lend(buffer);
+        }
+        self.publish();
+        self.growth.grew(now);
+        true
+    }
+
+    /// When the pool may have become too large.
+    pub(super) fn shrink_due(&self) -> Option<Nanos> {
+        self.pool.has_grown().then(|| self.growth.due())
+    }
+
+    /// Makes the pool smaller if it is too large and all of it is at rest:
+    /// nothing leased, nothing in a completion not yet read. The kernel gives
+    /// single buffers back only full, so it loses the ring and gets it anew;
+    /// armed receives find it by its number when there are bytes for them.
+    ///
+    /// # Errors
+    /// The kernel does not take the ring back: nobody can receive any more.
+    pub(super) fn shrink(&mut self, io: &IoUring, all_read: bool, now: Nanos) -> io::Result<()> {
+        if !self.growth.too_large(self.pool.count(), now) {
+            return Ok(());
+        }
+        if !all_read || self.in_use() > 0 || self.pool.out() > 0 {
+            self.growth.postpone(now);
+            return Ok(());
+        }
+        self.unregister(io)?;
+        for buffer in 0..self.pool.count() {
+            self.pool.reclaim(buffer);
+        }
+        self.filled.fill(0);
+        // SAFETY: the kernel has just let go of all buffers.
+        if unsafe { self.pool.shrink() } {
+            self.growth.shrank(now);
+        }
+        self.hand_over(io)
+    }
+
+    /// Buffers the kernel has left and not got back.
+    pub(super) fn in_use(&self) -> u16 {
+        self.pool.count() - self.posted
+    }
+
+    pub(super) fn growth(&self) -> &Growth {
+        &self.growth
     }
 
     /// Takes the ring away from the kernel. No receive may be in flight.
@@ -162,6 +242,7 @@ impl BufferRing {
         if !self.pool.has_returned() {
             return;
         }
+        self.growth.note(self.in_use());
         let mut returned = std::mem::take(&mut self.scratch);
         self.pool.take_returned(&mut returned);
         for lease in returned.drain(..) {

@@ -141,6 +141,7 @@ mod tests {
     fn driver(recv_mode: RecvMode) -> UringDriver {
         let config = UringConfig {
             recv_buffers: BUFFERS,
+            recv_buffers_max: BUFFERS,
             recv_buffer_size: SIZE,
             recv_mode,
             ..UringConfig::default()

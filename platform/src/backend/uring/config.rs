@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::buffers::PoolSize;
+use crate::clock::Nanos;
 use crate::error::DriverError;
 
 /// How the receive buffers are shared out.
@@ -32,13 +34,21 @@ pub struct UringConfig {
     /// many times per request. 128 KiB; where the kernel has no memory for it
     /// half is tried, and so on down to twice the submission queue.
     pub completions: u32,
-    /// Buffers in the receive pool.
+    /// Buffers the receive pool begins with.
     ///
-    /// 64, with [`recv_buffer_size`](Self::recv_buffer_size) 4 MiB: the ring of
-    /// buffers is first in, first out, so all of it passes through the cache.
-    /// 4096 buffers of 16 KiB made 16 KiB echoes 30% slower than 64 of 64 KiB;
-    /// 16 buffers with 100 active connections ran dry every turn.
+    /// 16, with [`recv_buffer_size`](Self::recv_buffer_size) 1 MiB: the ring of
+    /// buffers is first in, first out, so all of it passes through the cache,
+    /// and a pool larger than it needs to be makes large messages slower.
     pub recv_buffers: u16,
+    /// Buffers the receive pool may have; it doubles when it runs dry. Less
+    /// than [`recv_buffers`](Self::recv_buffers): it keeps its size.
+    ///
+    /// 256, 16 MiB: what a thousand connections sent in one turn, and beyond it
+    /// backpressure.
+    pub recv_buffers_max: u16,
+    /// Nanoseconds after which a pool halves that has used at most a quarter
+    /// of its buffers at once. 10 seconds.
+    pub recv_shrink_after: Nanos,
     /// Bytes of one receive buffer.
     ///
     /// 64 KiB: a message that straddles two buffers costs a copy and a second
@@ -70,7 +80,9 @@ impl Default for UringConfig {
         Self {
             entries: 1024,
             completions: 8192,
-            recv_buffers: 64,
+            recv_buffers: 16,
+            recv_buffers_max: 256,
+            recv_shrink_after: 10_000_000_000,
             recv_buffer_size: 64 << 10,
             max_sockets: 1 << 20,
             max_leases_per_socket: 16,
@@ -90,6 +102,8 @@ impl UringConfig {
             "entries must be at least 2: a connect takes two"
         } else if self.recv_buffers == 0 || self.recv_buffers > MAX_BUFFERS {
             "recv_buffers must be 1 to 32768"
+        } else if self.recv_buffers_max > MAX_BUFFERS {
+            "recv_buffers_max must be at most 32768"
         } else if self.recv_buffer_size == 0 || self.recv_buffer_size > 1 << 30 {
             "recv_buffer_size must be 1 byte to 1 GiB"
         } else if self.max_sockets == 0 {
@@ -103,15 +117,29 @@ impl UringConfig {
         Err(DriverError::system("the io_uring configuration", source))
     }
 
-    /// The buffers of the plain mode that stands in for the incremental one:
-    /// the same memory in four times as many pieces of at least a page.
-    pub(super) fn plain_fallback(&self) -> (u16, usize) {
-        let count = self.recv_buffers.saturating_mul(4).min(MAX_BUFFERS);
-        let bytes = usize::from(self.recv_buffers) * self.recv_buffer_size;
-        (
-            count,
-            (bytes / usize::from(count)).max(self.recv_buffer_size.min(4096)),
-        )
+    /// The pool as configured.
+    pub(super) fn pool(&self) -> PoolSize {
+        PoolSize {
+            count: self.recv_buffers,
+            most: self.recv_buffers_max.max(self.recv_buffers),
+            size: self.recv_buffer_size,
+            quiet: self.recv_shrink_after,
+        }
+    }
+
+    /// The pool of the plain mode that stands in for the incremental one: the
+    /// same memory in four times as many pieces of at least a page.
+    pub(super) fn plain_fallback(&self) -> PoolSize {
+        let pool = self.pool();
+        let pieces = |count: u16| count.saturating_mul(4).min(MAX_BUFFERS);
+        let bytes = usize::from(pool.count) * pool.size;
+        let size = bytes / usize::from(pieces(pool.count));
+        PoolSize {
+            count: pieces(pool.count),
+            most: pieces(pool.most),
+            size: size.max(pool.size.min(4096)),
+            ..pool
+        }
     }
 }
 
@@ -122,13 +150,15 @@ mod tests {
     #[test]
     fn the_fallback_keeps_the_memory_and_has_more_buffers() {
         let config = UringConfig::default();
-        assert_eq!(config.plain_fallback(), (256, 16 << 10));
+        let pool = config.plain_fallback();
+        assert_eq!((pool.count, pool.most, pool.size), (64, 1024, 16 << 10));
         let tiny = UringConfig {
             recv_buffers: 2,
             recv_buffer_size: 1024,
             ..config
         };
-        assert_eq!(tiny.plain_fallback(), (8, 1024));
+        let pool = tiny.plain_fallback();
+        assert_eq!((pool.count, pool.size), (8, 1024));
     }
 
     #[test]

@@ -11,12 +11,13 @@ use io_uring::{Probe, opcode};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::utsname::uname;
 
-use super::buffers::BufferRing;
+use super::buffers::{BufferRing, PoolSize};
 use super::complete::Completion;
 use super::config::UringConfig;
 use super::recv;
 use super::ring::{Block, CHUNK, Ring};
 use super::tag::{Kind, Tag};
+use crate::clock::Nanos;
 use crate::error::DriverError;
 use crate::probe::{Cause, CauseKind, Feature};
 
@@ -224,7 +225,13 @@ const TRIAL: usize = 64;
 /// that share and straddle buffers and an end of file in the middle of one, and
 /// compares every byte: that is what [`BufferRing::take`] relies on.
 fn try_incremental(mut ring: Ring) -> Result<(), String> {
-    let buffers = BufferRing::register(ring.io(), 4, TRIAL, true)
+    let pool = PoolSize {
+        count: 4,
+        most: 4,
+        size: TRIAL,
+        quiet: Nanos::MAX,
+    };
+    let buffers = BufferRing::register(ring.io(), pool, true, 0)
         .map_err(|error| format!("the kernel does not have them ({error})"))?;
     // After a failure the kernel may still write to them: they are leaked then.
     let mut buffers = ManuallyDrop::new(buffers);

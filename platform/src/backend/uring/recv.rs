@@ -58,7 +58,6 @@ impl UringDriver {
             Flags::RECV_CAPPED,
             Flags::LISTED_STALLED,
         ];
-        let stocked = self.buffers.stocked();
         let Some(entry) = self.table.open_mut(token) else {
             return;
         };
@@ -66,7 +65,7 @@ impl UringDriver {
         if held || !entry.has(Flags::RECV_WANTED) || entry.role != Role::Stream {
             return;
         }
-        if !stocked {
+        if !self.buffers.stocked() && !self.buffers.grow(self.clock.now()) {
             // Armed on an empty ring it would fail at once.
             entry.flags.set(Flags::LISTED_STALLED);
             self.stalled.push(token.slot());

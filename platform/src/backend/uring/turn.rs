@@ -21,7 +21,7 @@ impl UringDriver {
         self.woken = false;
         loop {
             self.restock();
-            self.retry();
+            self.retry()?;
             let block = if self.ring.has_completions() {
                 Block::No
             } else {
@@ -45,6 +45,7 @@ impl UringDriver {
             self.accept_retry,
             self.cancel_retry,
             self.hangups.due,
+            self.buffers.shrink_due(),
         ]
         .into_iter()
         .flatten()
@@ -59,7 +60,7 @@ impl UringDriver {
     }
 
     /// Does what the driver itself had put off.
-    fn retry(&mut self) {
+    fn retry(&mut self) -> Result<(), DriverError> {
         if let Some(due) = self.cancel_retry
             && due <= self.now()
         {
@@ -75,6 +76,16 @@ impl UringDriver {
         {
             self.resume_accepts();
         }
+        if let Some(due) = self.buffers.shrink_due()
+            && due <= self.now()
+        {
+            let all_read = !self.ring.has_completions();
+            let now = self.clock.now();
+            self.buffers
+                .shrink(self.ring.io(), all_read, now)
+                .map_err(|error| DriverError::system("replacing the receive buffers", error))?;
+        }
+        Ok(())
     }
 
     /// Reads completions until there are `limit` events; the rest stays in the
