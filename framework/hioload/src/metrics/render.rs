@@ -12,7 +12,7 @@ type Plain = (
     fn(&ShardMetrics) -> &Counter,
 );
 
-const PLAIN: [Plain; 17] = [
+const PLAIN: [Plain; 18] = [
     ("hioload_connections", "gauge", "Open WebSockets.", |s| {
         &s.connections
     }),
@@ -99,6 +99,12 @@ const PLAIN: [Plain; 17] = [
         "gauge",
         "Receive buffers in use.",
         |s| &s.recv_leases,
+    ),
+    (
+        "hioload_recv_pool_bytes",
+        "gauge",
+        "Memory of the receive pool.",
+        |s| &s.recv_pool_bytes,
     ),
     (
         "hioload_recv_pool_exhausted_total",
