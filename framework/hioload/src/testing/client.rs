@@ -314,7 +314,8 @@ impl Client {
                 }
             }
         }
-        if std::mem::take(&mut self.half_closing) {
+        if self.half_closing && !self.stage.has_unsaid() {
+            self.half_closing = false;
             peer.shutdown();
         }
         Ok(())

@@ -19,11 +19,16 @@ pub(crate) type Verdict = Result<(), String>;
 
 /// What the server may rightly do to a client, beside serving it.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each excuses something else")]
 pub(crate) struct Excuses {
     /// Close it because it reads too slowly.
     pub(crate) tight: bool,
     /// Give up, at an end, what a slow network has not taken.
     pub(crate) slow: bool,
+    /// Lose it to a fault that kills; as many as such faults happen.
+    pub(crate) deadly: bool,
+    /// Never hear of it.
+    pub(crate) lost: bool,
     /// Close it because it is silent.
     pub(crate) idles: bool,
 }
@@ -191,8 +196,14 @@ impl Model {
         let reason = person.fate.is_some() || person.excused || self.stopping;
         if !reason || wrong || unanswered {
             let owed = person.due.len();
-            self.unexplained
-                .push(format!("client {name} ended ({end:?}), owed {owed}"));
+            let (fate, excused) = (person.fate, person.excused);
+            let death = format!(
+                "client {name} ended ({end:?}), owed {owed}, fate {fate:?}, excused {excused}"
+            );
+            if !self.excuses.deadly {
+                return Err(death);
+            }
+            self.unexplained.push(death);
         }
         self.people[name].end = Some(end);
         if wrong {
@@ -209,7 +220,11 @@ impl Model {
                 continue;
             }
             if !person.opened {
-                owed.push(format!("client {name}: a WebSocket"));
+                // One whose request is lost asks for minutes.
+                if !self.excuses.lost {
+                    owed.push(format!("client {name}: a WebSocket"));
+                }
+                continue;
             }
             if let Some(due) = person.due.front() {
                 owed.push(format!("client {name}: {:.120}", format!("{due:?}")));

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::swarm::{Report, Swarm};
 
 /// Lines of history shown of a failure.
-const TAIL: usize = 60;
+const TAIL: usize = 700;
 
 /// A run that failed.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ pub(crate) fn check(seeds: Seeds) {
         }) => {
             let mut text = format!("seed {seed}: {reason}\n");
             for line in history {
-                writeln!(text, "    {line}").expect("a string takes all");
+                writeln!(text, "    {line:.140}").expect("a string takes all");
             }
             panic!(
                 "{text}seed {seed} failed; again: ci/sim --seeds 1 --from {seed}\nreason: {reason}"

@@ -53,6 +53,8 @@ impl Swarm {
             .expect("a plan can be carried out");
         let excuses = Excuses {
             tight: plan.is_tight(),
+            deadly: plan.is_rough(),
+            lost: plan.faults.probability(Fault::ConnectSilent) > 0.0,
             idles: plan.config.idle_timeout.is_some(),
             slow: plan.faults.probability(Fault::SlowReader) > 0.0,
         };
@@ -152,15 +154,7 @@ impl Swarm {
 
     /// Everything owed is delivered, and whoever is gone is found to be.
     fn settle(&mut self) -> Verdict {
-        let rough = self.plan.is_rough();
-        self.wait(|swarm| {
-            let mut owed = swarm.model.owed();
-            if rough {
-                // One whose request is lost asks for minutes.
-                owed.retain(|what| !what.ends_with("a WebSocket"));
-            }
-            owed
-        })?;
+        self.wait(|swarm| swarm.model.owed())?;
         let silent = self.plan.config.ping_interval.is_none();
         self.wait(|swarm| {
             let gone = swarm.server.injected().of(Fault::HalfOpen) + swarm.vanished;
