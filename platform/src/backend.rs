@@ -1,6 +1,5 @@
 //! The workspace's only backend selection.
 
-#[cfg(target_os = "linux")]
 mod batch;
 pub mod sim;
 mod slots;

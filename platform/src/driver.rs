@@ -200,6 +200,7 @@ impl fmt::Debug for Token {
 #[derive(Debug)]
 pub enum Event<S> {
     /// A listener accepted a socket, not yet attached to any driver.
+    /// [`Event::Closed`] says when to attach it.
     Accepted {
         /// The listener.
         listener: Token,
@@ -235,6 +236,10 @@ pub enum Event<S> {
         outcome: io::Result<usize>,
     },
     /// The socket is closed, its slot free. Always the last event of a token.
+    ///
+    /// The slot is free when [`Driver::wait`] returns: whoever attaches sockets
+    /// while going through the events of one wait may get a slot of whose end
+    /// it has not heard yet. Attach them after the last of the events.
     Closed {
         /// The socket.
         token: Token,

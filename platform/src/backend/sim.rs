@@ -163,7 +163,7 @@ impl Driver for SimDriver {
     fn listen(&mut self, listener: SimListener) -> Result<Token, DriverError> {
         self.table.check_room()?;
         let id = listener.release().map(Descriptor::Listener);
-        let token = self.table.insert(Role::Listener, id);
+        let token = self.table.attach(Role::Listener, id)?;
         self.arm_accept(token);
         Ok(token)
     }
@@ -171,7 +171,7 @@ impl Driver for SimDriver {
     fn adopt(&mut self, socket: SimSocket) -> Result<Token, DriverError> {
         self.table.check_room()?;
         let end = socket.release().map(Descriptor::End);
-        Ok(self.table.insert(Role::Stream, end))
+        self.table.attach(Role::Stream, end)
     }
 
     fn connect(&mut self, target: &Connect) -> Result<Token, DriverError> {
@@ -181,7 +181,7 @@ impl Driver for SimDriver {
     fn watch(&mut self, source: SimSource) -> Result<Token, DriverError> {
         self.table.check_room()?;
         let id = source.release().map(Descriptor::Source);
-        let token = self.table.insert(Role::Source, id);
+        let token = self.table.attach(Role::Source, id)?;
         self.arm_poll(token);
         Ok(token)
     }

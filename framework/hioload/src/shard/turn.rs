@@ -35,6 +35,8 @@ pub(crate) struct Loop<D: Driver, A: App, S: Stop> {
     // What received bytes and connections hold goes before the driver.
     /// Empty between turns; kept for its allocation.
     events: Vec<Event<D::Socket>>,
+    /// Accepted in this turn and not attached yet, with their listeners.
+    accepted: Vec<(Token, D::Socket)>,
     core: ShardCore<A>,
     driver: D,
     listening: Vec<(Token, Option<TlsConfig>)>,
@@ -73,6 +75,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             wakers,
             stop,
             events: Vec::with_capacity(D::BATCH),
+            accepted: Vec::new(),
         })
     }
 
@@ -104,6 +107,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             self.dispatch(event);
         }
         self.events = events;
+        self.attach();
         self.heed_stop();
         self.core.fire_timers();
         self.core.exchange();
@@ -132,21 +136,15 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
     fn dispatch(&mut self, event: Event<D::Socket>) {
         let Self {
             core,
-            driver,
             listening,
+            accepted,
             ..
         } = self;
         match event {
             Event::Received { token, mut lease } => core.received(token, &mut lease),
             Event::Sent { token, outcome } => core.sent(token, &outcome),
             Event::RecvEnded { token, end } => core.receive_ended(token, &end),
-            Event::Accepted { listener, socket } => match driver.adopt(socket) {
-                Ok(token) => match transport(listening, listener) {
-                    Some(transport) => core.accepted(token, driver.peer_addr(token), transport),
-                    None => driver.close(token),
-                },
-                Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
-            },
+            Event::Accepted { listener, socket } => accepted.push((listener, socket)),
             Event::Closed { token } => {
                 let listener = listening.iter().position(|(known, _)| *known == token);
                 if let Some(index) = listener {
@@ -158,6 +156,25 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             Event::Woken => {}
             Event::Connected { token, outcome } => core.connected(token, outcome),
             Event::Ready { token } => debug_assert!(false, "nothing is watched: {token:?}"),
+        }
+    }
+
+    /// Attaches what was accepted. After all events of the turn: a socket that
+    /// ended in it has left its slot to the next one, and the core must have
+    /// heard of that end before somebody else lives there.
+    fn attach(&mut self) {
+        for (listener, socket) in self.accepted.drain(..) {
+            // Dropping the socket closes it.
+            let Some(transport) = transport(&self.listening, listener) else {
+                continue;
+            };
+            match self.driver.adopt(socket) {
+                Ok(token) => {
+                    let peer = self.driver.peer_addr(token);
+                    self.core.accepted(token, peer, transport);
+                }
+                Err(error) => tracing::warn!(%error, "an accepted socket was refused"),
+            }
         }
     }
 

@@ -187,7 +187,9 @@ impl Model {
 
     fn ended(&mut self, name: usize, end: End) -> Verdict {
         let person = &mut self.people[name];
-        let wrong = matches!(end, End::Wrong(_));
+        // One that asks for a WebSocket while the server stops is told so.
+        let late = |why: &str| self.stopping && why.contains("503");
+        let wrong = matches!(&end, End::Wrong(why) if !late(why));
         let patient = !self.excuses.slow && !person.excused && !self.stopping && !person.closed;
         let unanswered = person.fate == Some(Fate::HalfCloses)
             && end == End::Eof

@@ -20,7 +20,7 @@ impl SimDriver {
             .map_err(|error| DriverError::system("bind", error))?;
         let token = self
             .table
-            .insert(Role::Connecting, Some(Descriptor::End(end)));
+            .attach(Role::Connecting, Some(Descriptor::End(end)))?;
         let tag = Tag::new(Kind::Connect, token);
         let timeout = target.timeout;
         self.push(token, Request::Connect { end, tag, timeout });
