@@ -77,8 +77,8 @@ impl Plan {
             driver,
             inbox: if crowded { index(between(1, 4)) } else { 4096 },
             stalls: if stalls { 0.03 } else { 0.0 },
-            clients: index(between(6, 16)),
-            deeds: index(between(80, 200)),
+            clients: index(between(8, 40)),
+            deeds: index(between(100, 600)),
             settles,
             starves,
         }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::swarm::{Report, Swarm};
 
 /// Lines of history shown of a failure.
-const TAIL: usize = 60;
+const TAIL: usize = 700;
 
 /// A run that failed.
 #[derive(Debug)]

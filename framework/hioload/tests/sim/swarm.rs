@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hioload::Nanos;
-use hioload::testing::{ClientId, Fault, FaultCounts, Simulated, Simulation};
+use hioload::testing::{ClientId, End, Fault, FaultCounts, Simulated, Simulation};
 use hioload_platform::backend::sim::SimRandom;
 
-use crate::model::{Excuses, Model, Verdict};
+use crate::model::{Excuses, Fate, Model, Verdict};
 use crate::plan::{FATAL, Plan};
 use crate::service::Service;
 
@@ -201,13 +201,13 @@ impl Swarm {
             return Ok(());
         }
         for (name, person) in self.model.people().iter().enumerate() {
-            let told = person.closed && person.is_over();
-            if person.opened
-                && !person.excused
-                && person.fate != Some(crate::model::Fate::Leaves)
-                && !person.is_over()
-            {
-                return Err(format!("client {name} was not told of the end: {told}"));
+            if !person.opened || person.excused {
+                continue;
+            }
+            let told = person.closed && person.end == Some(End::Eof);
+            let stayed = matches!(person.fate, None | Some(Fate::Closed));
+            if !person.is_over() || (stayed && !told) {
+                return Err(format!("client {name} was not told of the end: {person:?}"));
             }
         }
         Ok(())
