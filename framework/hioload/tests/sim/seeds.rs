@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::swarm::{Report, Swarm};
 
 /// Lines of history shown of a failure.
-const TAIL: usize = 700;
+const TAIL: usize = 60;
 
 /// A run that failed.
 #[derive(Debug)]
@@ -124,13 +124,12 @@ pub(crate) fn check(seeds: Seeds) {
             reason,
             history,
         }) => {
-            let mut text = format!("seed {seed}: {reason}\n");
+            let mut text = String::new();
             for line in history {
                 writeln!(text, "    {line:.140}").expect("a string takes all");
             }
-            panic!(
-                "{text}seed {seed} failed; again: ci/sim --seeds 1 --from {seed}\nreason: {reason}"
-            );
+            eprintln!("{text}\nseed {seed} failed: {reason}");
+            panic!("see it again: ci/sim --seeds 1 --from {seed}");
         }
     }
 }
