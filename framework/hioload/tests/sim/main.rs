@@ -4,6 +4,7 @@
 
 mod model;
 mod plan;
+mod promises;
 mod script;
 mod seeds;
 mod service;

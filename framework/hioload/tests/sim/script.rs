@@ -14,7 +14,8 @@ impl Swarm {
     /// Somebody does something.
     pub(crate) fn deed(&mut self) {
         let fresh = self.clients() < self.plan.clients;
-        if fresh && (self.clients() < 3 || self.one_in(8)) {
+        let rate = if self.plan.churns { 3 } else { 8 };
+        if fresh && (self.clients() < 3 || self.one_in(rate)) {
             let deflates = self.one_in(4);
             self.connect(deflates);
             return;
@@ -29,7 +30,8 @@ impl Swarm {
         if !self.model.person(name).is_talking() {
             return;
         }
-        match self.below(40) {
+        let deeds = if self.plan.churns { 60 } else { 40 };
+        match self.below(deeds) {
             0..9 => self.echo(name),
             9..12 => self.echo_binary(name),
             12..17 => self.subscribe(name),
