@@ -248,6 +248,13 @@ impl Model {
         owed
     }
 
+    /// Clients that may say something.
+    pub(crate) fn talking(&self) -> Vec<usize> {
+        let people = self.people.iter().enumerate();
+        let talking = people.filter(|(_, person)| person.is_talking());
+        talking.map(|(name, _)| name).collect()
+    }
+
     /// Clients whose connection the server should have.
     pub(crate) fn alive(&self) -> usize {
         let alive = |person: &&Person| !person.is_over();

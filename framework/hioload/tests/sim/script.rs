@@ -26,10 +26,11 @@ impl Swarm {
                 .limit_sockets(self.random.chance(0.5).then_some(more));
             return;
         }
-        let name = self.below(self.clients());
-        if !self.model.person(name).is_talking() {
+        let talking = self.model.talking();
+        if talking.is_empty() {
             return;
         }
+        let name = talking[self.below(talking.len())];
         let deeds = if self.plan.churns { 60 } else { 40 };
         match self.below(deeds) {
             0..9 => self.echo(name),

@@ -62,7 +62,7 @@ impl Seeds {
         };
         Self {
             from: number("HIOLOAD_SIM_FROM", 0),
-            count: number("HIOLOAD_SIM_SEEDS", 100),
+            count: number("HIOLOAD_SIM_SEEDS", 25),
         }
     }
 
