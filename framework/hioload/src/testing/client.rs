@@ -224,10 +224,11 @@ impl Client {
         self.output.len()
     }
 
-    /// Whether it may have something to do at `now`. What concerns it on the
+    /// Whether it may have something to do at `now`, or to tell. What concerns it on the
     /// network happens only when the clock moves.
     pub(super) fn is_ready(&self, now: Nanos) -> bool {
-        self.peer.is_some() && self.idle_at != Some(now)
+        let busy = self.peer.is_some() && self.idle_at != Some(now);
+        busy || !self.fresh.is_empty()
     }
 
     /// When it has something to do whatever the network does.
@@ -314,7 +315,8 @@ impl Client {
                 }
             }
         }
-        if std::mem::take(&mut self.half_closing) {
+        if self.half_closing && !self.stage.has_unsaid() {
+            self.half_closing = false;
             peer.shutdown();
         }
         Ok(())

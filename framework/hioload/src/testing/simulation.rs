@@ -250,12 +250,13 @@ impl<A: App> Simulated<A> {
         self.journal.digest(self.net.digest())
     }
 
-    /// The latest things that happened, to explain a failure: on the network,
-    /// then among shards and clients, each oldest first and with its time.
+    /// The latest things that happened, to explain a failure: on the network
+    /// and among shards and clients, each with its time, oldest first.
     #[must_use]
     pub fn history(&self) -> Vec<String> {
         let mut lines = self.net.history();
         lines.extend(self.journal.latest());
+        lines.sort_by_key(|line| time(line));
         lines
     }
 
@@ -304,6 +305,12 @@ impl<A: App> Simulated<A> {
             self.journal.note(now, Entry::Saw { client, what });
         }
     }
+}
+
+/// The time a line of history begins with.
+fn time(line: &str) -> u64 {
+    let first = line.split_ascii_whitespace().next();
+    first.and_then(|at| at.parse().ok()).unwrap_or(0)
 }
 
 impl<A: App> fmt::Debug for Simulated<A> {

@@ -4,6 +4,7 @@
 
 mod model;
 mod plan;
+mod promises;
 mod script;
 mod seeds;
 mod service;
@@ -12,6 +13,6 @@ mod swarm;
 use seeds::Seeds;
 
 #[test]
-fn every_message_once_and_in_order_or_the_connection_died() {
+fn every_message_arrives_once_and_in_order_or_the_connection_died_seeds_asked_for() {
     seeds::check(Seeds::asked());
 }

@@ -19,11 +19,16 @@ pub(crate) type Verdict = Result<(), String>;
 
 /// What the server may rightly do to a client, beside serving it.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each excuses something else")]
 pub(crate) struct Excuses {
     /// Close it because it reads too slowly.
     pub(crate) tight: bool,
     /// Give up, at an end, what a slow network has not taken.
     pub(crate) slow: bool,
+    /// Lose it to a fault that kills; as many as such faults happen.
+    pub(crate) deadly: bool,
+    /// Never hear of it.
+    pub(crate) lost: bool,
     /// Close it because it is silent.
     pub(crate) idles: bool,
 }
@@ -182,7 +187,9 @@ impl Model {
 
     fn ended(&mut self, name: usize, end: End) -> Verdict {
         let person = &mut self.people[name];
-        let wrong = matches!(end, End::Wrong(_));
+        // One that asks for a WebSocket while the server stops is told so.
+        let late = |why: &str| self.stopping && why.contains("503");
+        let wrong = matches!(&end, End::Wrong(why) if !late(why));
         let patient = !self.excuses.slow && !person.excused && !self.stopping && !person.closed;
         let unanswered = person.fate == Some(Fate::HalfCloses)
             && end == End::Eof
@@ -191,8 +198,14 @@ impl Model {
         let reason = person.fate.is_some() || person.excused || self.stopping;
         if !reason || wrong || unanswered {
             let owed = person.due.len();
-            self.unexplained
-                .push(format!("client {name} ended ({end:?}), owed {owed}"));
+            let (fate, excused) = (person.fate, person.excused);
+            let death = format!(
+                "client {name} ended ({end:?}), owed {owed}, fate {fate:?}, excused {excused}"
+            );
+            if !self.excuses.deadly {
+                return Err(death);
+            }
+            self.unexplained.push(death);
         }
         self.people[name].end = Some(end);
         if wrong {
@@ -209,7 +222,11 @@ impl Model {
                 continue;
             }
             if !person.opened {
-                owed.push(format!("client {name}: a WebSocket"));
+                // One whose request is lost asks for minutes.
+                if !self.excuses.lost {
+                    owed.push(format!("client {name}: a WebSocket"));
+                }
+                continue;
             }
             if let Some(due) = person.due.front() {
                 owed.push(format!("client {name}: {:.120}", format!("{due:?}")));
@@ -229,6 +246,13 @@ impl Model {
             }
         }
         owed
+    }
+
+    /// Clients that may say something.
+    pub(crate) fn talking(&self) -> Vec<usize> {
+        let people = self.people.iter().enumerate();
+        let talking = people.filter(|(_, person)| person.is_talking());
+        talking.map(|(name, _)| name).collect()
     }
 
     /// Clients whose connection the server should have.

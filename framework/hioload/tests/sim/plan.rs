@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// Whether everything is delivered before the stop, or the stop comes amid
     /// traffic.
     pub(crate) settles: bool,
+    /// Whether clients come and go all the time.
+    pub(crate) churns: bool,
     /// Whether sockets run out now and then.
     pub(crate) starves: bool,
 }
@@ -41,11 +43,11 @@ impl Plan {
         let mut one_in = |n: u64| random.below(n) == 0;
         let (rough, calm, pings, idles) = (one_in(2), one_in(8), one_in(2), one_in(6));
         let (tight, crowded, stalls) = (one_in(4), one_in(2), one_in(3));
-        let (settles, starves) = (!one_in(4), one_in(4));
+        let (settles, starves, churns) = (!one_in(4), one_in(4), one_in(3));
         let faults = if calm {
             Faults::none()
         } else {
-            faults(rough, pings)
+            faults(rough, pings, churns)
         };
         let mut between = |least: u64, most: u64| least + random.below(most - least + 1);
         let ms = Duration::from_millis;
@@ -77,9 +79,14 @@ impl Plan {
             driver,
             inbox: if crowded { index(between(1, 4)) } else { 4096 },
             stalls: if stalls { 0.03 } else { 0.0 },
-            clients: index(between(6, 16)),
-            deeds: index(between(80, 200)),
+            clients: index(if churns {
+                between(60, 120)
+            } else {
+                between(8, 40)
+            }),
+            deeds: index(between(100, 600)),
             settles,
+            churns,
             starves,
         }
     }
@@ -97,8 +104,14 @@ impl Plan {
     }
 }
 
-fn faults(rough: bool, pings: bool) -> Faults {
+fn faults(rough: bool, pings: bool, churns: bool) -> Faults {
     let mut faults = Faults::rough();
+    if churns {
+        // The more a slot is used again, and the later its last user is heard
+        // of, the likelier the one is taken for the other.
+        faults = faults.with(Fault::Stale, 0.9);
+        faults.longest_delay *= 4;
+    }
     if !rough {
         for fault in FATAL {
             faults = faults.with(fault, 0.0);

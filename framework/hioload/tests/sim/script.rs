@@ -14,7 +14,8 @@ impl Swarm {
     /// Somebody does something.
     pub(crate) fn deed(&mut self) {
         let fresh = self.clients() < self.plan.clients;
-        if fresh && (self.clients() < 3 || self.one_in(8)) {
+        let rate = if self.plan.churns { 3 } else { 8 };
+        if fresh && (self.clients() < 3 || self.one_in(rate)) {
             let deflates = self.one_in(4);
             self.connect(deflates);
             return;
@@ -25,11 +26,13 @@ impl Swarm {
                 .limit_sockets(self.random.chance(0.5).then_some(more));
             return;
         }
-        let name = self.below(self.clients());
-        if !self.model.person(name).is_talking() {
+        let talking = self.model.talking();
+        if talking.is_empty() {
             return;
         }
-        match self.below(40) {
+        let name = talking[self.below(talking.len())];
+        let deeds = if self.plan.churns { 60 } else { 40 };
+        match self.below(deeds) {
             0..9 => self.echo(name),
             9..12 => self.echo_binary(name),
             12..17 => self.subscribe(name),

@@ -62,7 +62,7 @@ impl Seeds {
         };
         Self {
             from: number("HIOLOAD_SIM_FROM", 0),
-            count: number("HIOLOAD_SIM_SEEDS", 100),
+            count: number("HIOLOAD_SIM_SEEDS", 25),
         }
     }
 
@@ -124,13 +124,12 @@ pub(crate) fn check(seeds: Seeds) {
             reason,
             history,
         }) => {
-            let mut text = format!("seed {seed}: {reason}\n");
+            let mut text = String::new();
             for line in history {
-                writeln!(text, "    {line}").expect("a string takes all");
+                writeln!(text, "    {line:.140}").expect("a string takes all");
             }
-            panic!(
-                "{text}seed {seed} failed; again: ci/sim --seeds 1 --from {seed}\nreason: {reason}"
-            );
+            eprintln!("{text}\nseed {seed} failed: {reason}");
+            panic!("see it again: ci/sim --seeds 1 --from {seed}");
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use hioload::Nanos;
-use hioload::testing::{ClientId, Fault, FaultCounts, Simulated, Simulation};
+use hioload::testing::{ClientId, End, Fault, FaultCounts, Simulated, Simulation};
 use hioload_platform::backend::sim::SimRandom;
 
-use crate::model::{Excuses, Model, Verdict};
+use crate::model::{Excuses, Fate, Model, Verdict};
 use crate::plan::{FATAL, Plan};
 use crate::service::Service;
 
@@ -53,6 +53,8 @@ impl Swarm {
             .expect("a plan can be carried out");
         let excuses = Excuses {
             tight: plan.is_tight(),
+            deadly: plan.is_rough(),
+            lost: plan.faults.probability(Fault::ConnectSilent) > 0.0,
             idles: plan.config.idle_timeout.is_some(),
             slow: plan.faults.probability(Fault::SlowReader) > 0.0,
         };
@@ -152,15 +154,7 @@ impl Swarm {
 
     /// Everything owed is delivered, and whoever is gone is found to be.
     fn settle(&mut self) -> Verdict {
-        let rough = self.plan.is_rough();
-        self.wait(|swarm| {
-            let mut owed = swarm.model.owed();
-            if rough {
-                // One whose request is lost asks for minutes.
-                owed.retain(|what| !what.ends_with("a WebSocket"));
-            }
-            owed
-        })?;
+        self.wait(|swarm| swarm.model.owed())?;
         let silent = self.plan.config.ping_interval.is_none();
         self.wait(|swarm| {
             let gone = swarm.server.injected().of(Fault::HalfOpen) + swarm.vanished;
@@ -207,13 +201,13 @@ impl Swarm {
             return Ok(());
         }
         for (name, person) in self.model.people().iter().enumerate() {
-            let told = person.closed && person.is_over();
-            if person.opened
-                && !person.excused
-                && person.fate != Some(crate::model::Fate::Leaves)
-                && !person.is_over()
-            {
-                return Err(format!("client {name} was not told of the end: {told}"));
+            if !person.opened || person.excused {
+                continue;
+            }
+            let told = person.closed && person.end == Some(End::Eof);
+            let stayed = matches!(person.fate, None | Some(Fate::Closed));
+            if !person.is_over() || (stayed && !told) {
+                return Err(format!("client {name} was not told of the end: {person:?}"));
             }
         }
         Ok(())

@@ -18,7 +18,9 @@ impl SimDriver {
         if queue.is_empty() || entry.op.is_some() {
             return;
         }
-        entry.op.insert(Batch::default()).fill(queue);
+        let mut batch = Batch::default();
+        batch.fill(queue);
+        entry.op = Some(batch);
         self.send_rest(token);
     }
 
@@ -28,7 +30,7 @@ impl SimDriver {
             return;
         };
         if let (Some(end), Some(op)) = (entry.end(), &entry.op) {
-            let bytes = op.slices().collect::<Vec<_>>().concat();
+            let bytes = op.slices().flatten().copied().collect();
             let tag = Tag::new(Kind::Send, token);
             self.push(token, Request::Send { end, tag, bytes });
         }

@@ -74,7 +74,7 @@ impl Entry {
     }
 }
 
-/// The slots.
+/// The slots of a driver.
 pub(super) type Table = Slots<Entry>;
 
 impl Slot for Entry {
@@ -98,6 +98,7 @@ impl Slot for Entry {
 }
 
 impl Table {
+    /// Attaches a descriptor.
     pub(super) fn attach(
         &mut self,
         role: Role,

@@ -98,6 +98,11 @@ impl Stage {
         matches!(self, Self::Talking(connection) if connection.is_open())
     }
 
+    /// Whether something waits for the WebSocket to be open.
+    pub(super) fn has_unsaid(&self) -> bool {
+        matches!(self, Self::Asking(asking) if !asking.unsaid.is_empty())
+    }
+
     /// Says something, now or once the WebSocket is open.
     pub(super) fn say(&mut self, what: Speech, resources: &mut Resources, out: &mut Vec<u8>) {
         match self {
