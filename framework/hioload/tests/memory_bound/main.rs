@@ -14,6 +14,8 @@ mod plain;
 mod support;
 mod tls;
 
+use std::time::Duration;
+
 use hioload::Config;
 use hioload::Metrics;
 
@@ -39,6 +41,8 @@ fn config() -> Config {
         max_message: 96 << 10,
         max_head: 8 << 10,
         backpressure_limit: 64 << 10,
+        // Nobody is cut off while a crowd still sends, on a slow machine.
+        close_timeout: Duration::from_secs(60),
         ..support::config()
     }
 }
