@@ -168,13 +168,13 @@ impl Selection {
     /// [`DriverError::Unavailable`] when io_uring is insisted on and forbidden.
     pub fn of(choice: Choice) -> Result<Self, DriverError> {
         match choice {
-            Choice::Auto => Ok(Self::from(probe::uring().map(drop))),
+            Choice::Auto => Ok(Self::from(try_uring())),
             Choice::Compio => Ok(Self {
                 backend: Backend::Compio,
                 fallback: None,
             }),
-            Choice::Uring => match probe::uring() {
-                Ok(_) => Ok(Self {
+            Choice::Uring => match try_uring() {
+                Ok(()) => Ok(Self {
                     backend: Backend::Uring,
                     fallback: None,
                 }),
@@ -207,6 +207,19 @@ impl Selection {
             ),
             None => tracing::info!(%backend, "the backend is {backend}"),
         }
+    }
+}
+
+/// Sets up a ring and drops it, on a thread of its own: the end of a ring
+/// interrupts the next blocking call of the thread that had it (`EINTR`).
+fn try_uring() -> Result<(), Cause> {
+    let tried = std::thread::Builder::new()
+        .name("probe".into())
+        .spawn(probe::uring);
+    match tried.map(std::thread::JoinHandle::join) {
+        Ok(Ok(features)) => features.map(drop),
+        // No thread can be had: then no shard either, which will say so.
+        Ok(Err(_)) | Err(_) => probe::uring().map(drop),
     }
 }
 

@@ -57,5 +57,5 @@ pub mod backend {
 pub use hioload_protocol::frame::encode_message;
 pub use hioload_protocol::{CloseCode, DeflateConfig, DeflateMode, Kind};
 pub use http::{Refusal, Request, Response};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Pool, PoolKind};
 pub use server::{Handle, InboxFull, Running, Server, Shard};

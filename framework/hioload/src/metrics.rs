@@ -1,7 +1,9 @@
 //! Counters: one set per shard, written by that shard alone, read by anyone.
 
 mod counter;
+mod pools;
 mod render;
 
 pub use counter::Metrics;
 pub(crate) use counter::{BackpressureAction, ShardMetrics};
+pub use pools::{Pool, PoolKind};

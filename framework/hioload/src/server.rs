@@ -157,7 +157,7 @@ impl Server {
         let launch = launch::Launch {
             handle: &handle,
             listeners: bound.listeners,
-            cpus: &plan.cpus(),
+            plan: &plan,
             config: &self.config,
             app,
         };

@@ -13,29 +13,40 @@ const CLASSES: [usize; 3] = [1 << 10, 8 << 10, (64 << 10) + 64];
 /// in one turn is served from the pool, an idle shard keeps little.
 const RETAIN: usize = 4 << 20;
 
+/// One shelf per class, and one for what is larger and never kept.
+const SHELVES: usize = CLASSES.len() + 1;
+
 /// A per-shard pool of send chunks. Clones share the pool.
 #[derive(Clone, Debug, Default)]
-pub struct ChunkPool(Rc<Shelves>);
+pub struct ChunkPool(Rc<[Shelf; SHELVES]>);
 
 #[derive(Debug, Default)]
-struct Shelves {
-    free: [RefCell<Vec<Vec<u8>>>; CLASSES.len()],
+struct Shelf {
+    free: RefCell<Vec<Vec<u8>>>,
     out: Cell<usize>,
     out_bytes: Cell<usize>,
+    peak: Cell<usize>,
     allocated: Cell<u64>,
+    freed: Cell<u64>,
 }
 
-/// What a [`ChunkPool`] holds.
+/// What a [`ChunkPool`] holds of one size class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkStats {
+    /// Bytes of a chunk; 0: larger than any class, each as large as it must be.
+    pub size: usize,
     /// Chunks in use.
     pub out: usize,
     /// Their capacity in bytes.
     pub out_bytes: usize,
+    /// The most chunks in use at once.
+    pub peak: usize,
     /// Chunks ready to be used again.
     pub free: usize,
-    /// Chunks ever allocated.
+    /// Chunks allocated because none was free.
     pub allocated: u64,
+    /// Chunks freed because enough were.
+    pub freed: u64,
 }
 
 impl ChunkPool {
@@ -48,47 +59,63 @@ impl ChunkPool {
     /// An empty chunk with room for at least `room` bytes.
     #[must_use]
     pub fn take(&self, room: usize) -> Chunk {
-        let shelves = &self.0;
         let class = CLASSES.iter().position(|&size| size >= room);
-        let pooled = class.and_then(|class| shelves.free[class].borrow_mut().pop());
+        let class = class.unwrap_or(CLASSES.len());
+        let shelf = &self.0[class];
+        let pooled = shelf.free.borrow_mut().pop();
         let bytes = pooled.unwrap_or_else(|| {
-            shelves.allocated.set(shelves.allocated.get() + 1);
-            Vec::with_capacity(class.map_or(room, |class| CLASSES[class]))
+            shelf.allocated.set(shelf.allocated.get() + 1);
+            Vec::with_capacity(CLASSES.get(class).copied().unwrap_or(room))
         });
-        shelves.out.set(shelves.out.get() + 1);
-        shelves
+        let out = shelf.out.get() + 1;
+        shelf.out.set(out);
+        shelf.peak.set(shelf.peak.get().max(out));
+        shelf
             .out_bytes
-            .set(shelves.out_bytes.get() + bytes.capacity());
+            .set(shelf.out_bytes.get() + bytes.capacity());
         Chunk {
             bytes,
+            class,
             home: self.clone(),
         }
     }
 
-    /// What the pool holds now.
+    /// What the pool holds now, by size.
     #[must_use]
-    pub fn stats(&self) -> ChunkStats {
-        ChunkStats {
-            out: self.0.out.get(),
-            out_bytes: self.0.out_bytes.get(),
-            free: self.0.free.iter().map(|shelf| shelf.borrow().len()).sum(),
-            allocated: self.0.allocated.get(),
-        }
+    pub fn stats(&self) -> [ChunkStats; SHELVES] {
+        std::array::from_fn(|class| {
+            let shelf = &self.0[class];
+            ChunkStats {
+                size: CLASSES.get(class).copied().unwrap_or(0),
+                out: shelf.out.get(),
+                out_bytes: shelf.out_bytes.get(),
+                peak: shelf.peak.get(),
+                free: shelf.free.borrow().len(),
+                allocated: shelf.allocated.get(),
+                freed: shelf.freed.get(),
+            }
+        })
     }
 
-    fn give_back(&self, mut bytes: Vec<u8>) {
-        let shelves = &self.0;
-        shelves.out.set(shelves.out.get() - 1);
-        shelves
+    /// Chunks in use, of all sizes.
+    #[must_use]
+    pub fn out(&self) -> usize {
+        self.0.iter().map(|shelf| shelf.out.get()).sum()
+    }
+
+    fn give_back(&self, class: usize, mut bytes: Vec<u8>) {
+        let shelf = &self.0[class];
+        shelf.out.set(shelf.out.get() - 1);
+        shelf
             .out_bytes
-            .set(shelves.out_bytes.get() - bytes.capacity());
-        let Some(class) = CLASSES.iter().position(|&size| size == bytes.capacity()) else {
-            return;
-        };
-        let mut shelf = shelves.free[class].borrow_mut();
-        if (shelf.len() + 1) * CLASSES[class] <= RETAIN {
+            .set(shelf.out_bytes.get() - bytes.capacity());
+        let mut free = shelf.free.borrow_mut();
+        let kept = CLASSES.get(class);
+        if kept.is_some_and(|size| (free.len() + 1) * size <= RETAIN) {
             bytes.clear();
-            shelf.push(bytes);
+            free.push(bytes);
+        } else {
+            shelf.freed.set(shelf.freed.get() + 1);
         }
     }
 }
@@ -99,6 +126,7 @@ impl ChunkPool {
 #[derive(Debug)]
 pub struct Chunk {
     bytes: Vec<u8>,
+    class: usize,
     home: ChunkPool,
 }
 
@@ -152,7 +180,8 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        self.home.give_back(std::mem::take(&mut self.bytes));
+        self.home
+            .give_back(self.class, std::mem::take(&mut self.bytes));
     }
 }
 
@@ -171,12 +200,15 @@ mod tests {
         assert!(again.bytes().is_empty());
         assert_eq!(again.bytes.as_ptr(), address);
         assert_eq!(
-            pool.stats(),
+            pool.stats()[0],
             ChunkStats {
+                size: 1024,
                 out: 1,
                 out_bytes: 1024,
+                peak: 1,
                 free: 0,
-                allocated: 1
+                allocated: 1,
+                freed: 0,
             }
         );
     }
@@ -211,11 +243,14 @@ mod tests {
         let pool = ChunkPool::new();
         let chunks: Vec<_> = (0..10_000).map(|_| pool.take(1000)).collect();
         drop(chunks);
-        assert_eq!(pool.stats().free, RETAIN / 1024);
+        let [small, ..] = pool.stats();
+        assert_eq!((small.free, small.peak), (RETAIN / 1024, 10_000));
+        assert_eq!(small.freed, 10_000 - (RETAIN / 1024) as u64);
         let huge = pool.take(1 << 20);
         assert!(huge.room() >= 1 << 20);
         drop(huge);
-        assert_eq!(pool.stats().out, 0);
-        assert_eq!(pool.stats().free, RETAIN / 1024);
+        assert_eq!(pool.out(), 0);
+        let [.., larger] = pool.stats();
+        assert_eq!((larger.size, larger.free, larger.freed), (0, 0, 1));
     }
 }

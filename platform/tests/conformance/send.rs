@@ -106,7 +106,7 @@ pub(crate) fn many_segments_arrive_in_order<F: Fixture>() {
             .expect("the driver sends")
             == expected
     );
-    assert_eq!(pool.stats().out, 0, "every chunk came back");
+    assert_eq!(pool.out(), 0, "every chunk came back");
 }
 
 pub(crate) fn a_send_to_a_gone_peer_fails<F: Fixture>() {

@@ -37,7 +37,7 @@ pub(crate) fn a_copied_zero_copy_send_is_the_last<F: Fixture>() {
         rig.sent(token).expect("the peer reads");
     }
     rig.until("all memory released", |rig| {
-        rig.driver.stats().in_flight == idle && pool.stats().out == 0
+        rig.driver.stats().in_flight == idle && pool.out() == 0
     });
     let copied = rig.driver.stats().zc_copied;
     assert!(copied >= 1, "loopback copies");
@@ -69,7 +69,7 @@ pub(crate) fn a_close_does_not_wait_for_a_peer_to_acknowledge<F: Fixture>() {
     chunk.append(&vec![8; 16 << 20]);
     rig.driver.send(token, &mut [Segment::Chunk(chunk)].into());
     rig.pump(Duration::from_millis(5));
-    assert_eq!(pool.stats().out, 1, "the kernel reads it");
+    assert_eq!(pool.out(), 1, "the kernel reads it");
     rig.driver.close(token);
     assert!(rig.sent(token).is_err(), "the send was cut short");
     rig.closed(token);
@@ -78,7 +78,7 @@ pub(crate) fn a_close_does_not_wait_for_a_peer_to_acknowledge<F: Fixture>() {
         let _ = peer.read_to_end(&mut got);
         got
     });
-    rig.until("the memory released", |_| pool.stats().out == 0);
+    rig.until("the memory released", |_| pool.out() == 0);
     let got = reader.join().expect("the reader ends");
     assert!(
         got.iter().all(|&byte| byte == 8),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::pools::ShardPools;
 use hioload_platform::DriverStats;
 use hioload_protocol::CloseCode;
 use hioload_protocol::handshake::Refusal;
@@ -93,6 +94,7 @@ pub(crate) struct ShardMetrics {
     refusals: [Counter; Refusal::LABELS.len()],
     backpressure: [Counter; BackpressureAction::ALL.len()],
     tls_failures: [Counter; TlsFailure::ALL.len()],
+    pub(crate) pools: ShardPools,
 }
 
 impl ShardMetrics {
@@ -125,6 +127,7 @@ impl ShardMetrics {
         self.recv_pool_bytes.set(stats.recv_buffer_bytes);
         self.recv_pool_exhausted.set(stats.pool_exhausted);
         self.accept_paused.set(stats.accept_paused);
+        self.pools.receive(stats);
     }
 
     pub(super) fn closes(&self) -> impl Iterator<Item = (String, u64)> + '_ {

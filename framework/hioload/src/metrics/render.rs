@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::counter::{Counter, Metrics, ShardMetrics};
+use super::pools::Pool;
 
 /// Name, type, help and source of a metric with one value per shard.
 type Plain = (
@@ -120,6 +121,51 @@ const PLAIN: [Plain; 18] = [
     ),
 ];
 
+/// Name, type, help and source of a metric with one value per pool.
+type OfPool = (&'static str, &'static str, &'static str, fn(&Pool) -> u64);
+
+const POOL: [OfPool; 7] = [
+    (
+        "hioload_pool_buffers",
+        "gauge",
+        "Buffers allocated, in use or not.",
+        |p| p.buffers,
+    ),
+    (
+        "hioload_pool_bytes",
+        "gauge",
+        "Bytes of the buffers allocated.",
+        |p| p.bytes,
+    ),
+    ("hioload_pool_in_use", "gauge", "Buffers in use.", |p| {
+        p.in_use
+    }),
+    (
+        "hioload_pool_in_use_peak",
+        "gauge",
+        "The most buffers in use at once since the start.",
+        |p| p.peak,
+    ),
+    (
+        "hioload_pool_exhausted_total",
+        "counter",
+        "Times no buffer was free.",
+        |p| p.exhausted,
+    ),
+    (
+        "hioload_pool_grown_total",
+        "counter",
+        "Times the pool grew.",
+        |p| p.grown,
+    ),
+    (
+        "hioload_pool_shrunk_total",
+        "counter",
+        "Times the pool shrank.",
+        |p| p.shrunk,
+    ),
+];
+
 impl Metrics {
     /// All counters in the Prometheus text format, one line per shard.
     #[must_use]
@@ -160,7 +206,28 @@ impl Metrics {
             "reason",
             |s| s.tls_failures().collect(),
         );
+        self.render_pools(&mut out);
         out
+    }
+
+    /// One line per shard and size class, with the NUMA node of its memory.
+    fn render_pools(&self, out: &mut String) {
+        let pools = self.pools();
+        for (name, kind, help, read) in POOL {
+            describe(out, name, kind, help);
+            for pool in &pools {
+                let node = pool.node.map_or_else(String::new, |node| node.to_string());
+                let size = match pool.size {
+                    0 => "larger".to_owned(),
+                    size => size.to_string(),
+                };
+                let (shard, what, value) = (pool.shard, pool.kind.label(), read(pool));
+                let _infallible = writeln!(
+                    out,
+                    "{name}{{shard=\"{shard}\",node=\"{node}\",pool=\"{what}\",size=\"{size}\"}} {value}"
+                );
+            }
+        }
     }
 
     /// A metric with a second label. Series that never counted are left out,
@@ -223,6 +290,6 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("# TYPE"))
             .count();
-        assert_eq!(described, PLAIN.len() + 4);
+        assert_eq!(described, PLAIN.len() + 4 + POOL.len());
     }
 }

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use hioload_platform::Socket;
 use hioload_platform::affinity;
 use hioload_platform::backend::{Native, Run, Selection, Sizes};
+use hioload_platform::placement::Plan;
 
 use super::Listeners;
 use super::handle::{Handle, Shard};
@@ -36,7 +37,7 @@ pub(super) struct Launch<'a, F> {
     pub(super) handle: &'a Handle,
     /// Each shard's.
     pub(super) listeners: Vec<Listeners>,
-    pub(super) cpus: &'a [usize],
+    pub(super) plan: &'a Plan,
     pub(super) config: &'a Config,
     pub(super) app: F,
 }
@@ -76,7 +77,7 @@ where
     let Launch {
         handle,
         listeners,
-        cpus,
+        plan,
         config,
         app,
     } = launch;
@@ -89,10 +90,13 @@ where
     let mut gates = Vec::with_capacity(shards);
     for (index, listeners) in listeners.into_iter().enumerate() {
         let (gate, go) = sync_channel(1);
+        let place = plan.places().get(index);
+        let node = place.and_then(|place| place.node);
+        handle.metrics().shard(index).pools.set_node(node);
         let seat = Seat {
             shard: Shard::new(index, handle.clone()),
             listeners,
-            cpu: (config.pin && shards <= cpus.len()).then(|| cpus[index]),
+            cpu: place.and_then(|place| place.cpu),
             config: config.clone(),
             distribution: distribution.clone(),
             ready: ready.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use hioload_platform::{Nanos, RecvEnd, Token};
+use hioload_platform::{DriverStats, Nanos, RecvEnd, Token};
 use hioload_protocol::{CloseCode, KeepaliveAction};
 
 use super::chain::Stage;
@@ -63,7 +63,7 @@ impl<A: App> ShardCore<A> {
         if entry.link.is_tls() {
             return self.received_sealed(token, bytes);
         }
-        if entry.link.is_paused() {
+        if entry.link.must_hold() {
             entry.link.hold(bytes, &mut self.cx);
             return;
         }
@@ -305,6 +305,13 @@ impl<A: App> ShardCore<A> {
             self.stopping.deadline(),
         ];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// What the driver and the pools came to in this turn.
+    pub(crate) fn report(&self, driver: &DriverStats) {
+        let metrics = self.cx.metrics();
+        metrics.driver(driver);
+        metrics.pools.send(self.cx.outboxes.chunks());
     }
 
     /// A connection with something for the driver; each once.

@@ -350,6 +350,12 @@ impl Link {
         }
     }
 
+    /// Whether bytes that arrive now have to wait: reading is paused, or it was
+    /// resumed in this turn and what was held before them has not had its turn.
+    pub(super) fn must_hold(&self) -> bool {
+        self.is_paused() || self.held.is_some()
+    }
+
     /// Keeps bytes for when reading resumes.
     ///
     /// A peer that sends fast gets megabytes in before its stream has stopped,

@@ -50,7 +50,11 @@ impl OutboxPool {
 
     /// Chunks that outboxes and the driver hold.
     pub(crate) fn chunks_out(&self) -> usize {
-        self.chunks.stats().out
+        self.chunks.out()
+    }
+
+    pub(crate) fn chunks(&self) -> &ChunkPool {
+        &self.chunks
     }
 }
 

@@ -128,7 +128,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             self.driver.wake(&self.peers.wakers[shard]);
         }
         self.wake_handed();
-        self.core.context().metrics().driver(&self.driver.stats());
+        self.core.report(&self.driver.stats());
         self.deadline = self.core.next_deadline();
         Ok(())
     }

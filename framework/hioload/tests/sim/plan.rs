@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hioload::testing::{Fault, Faults, SimConfig};
-use hioload::{Backpressure, CloseCode, Config};
+use hioload::{Backpressure, CloseCode, Config, ListenerMode};
 use hioload_platform::backend::sim::SimRandom;
 
 /// Faults that end connections, or keep them from beginning.
@@ -44,6 +44,7 @@ impl Plan {
         let (rough, calm, pings, idles) = (one_in(2), one_in(8), one_in(2), one_in(6));
         let (tight, crowded, stalls) = (one_in(4), one_in(2), one_in(3));
         let (settles, starves, churns) = (!one_in(4), one_in(4), one_in(3));
+        let (distributes, grows, roomy) = (one_in(3), one_in(2), one_in(4));
         let faults = if calm {
             Faults::none()
         } else {
@@ -53,6 +54,11 @@ impl Plan {
         let ms = Duration::from_millis;
         let config = Config {
             shards: index(between(2, 4)),
+            listener: if distributes {
+                ListenerMode::Distribute
+            } else {
+                ListenerMode::ReusePort
+            },
             ping_interval: pings.then(|| ms(between(50, 500))),
             pong_timeout: ms(between(500, 1000)),
             idle_timeout: idles.then(|| ms(between(300, 3000))),
@@ -66,9 +72,11 @@ impl Plan {
             },
             ..Config::default()
         };
-        let recv_buffers = between(2, 12);
+        let mut count = |least, most| u16::try_from(between(least, most)).expect("a small number");
         let driver = SimConfig {
-            recv_buffers: u16::try_from(recv_buffers).expect("a small number"),
+            recv_buffers: if roomy { count(20, 40) } else { count(2, 12) },
+            recv_buffers_max: if grows { count(4, 40) } else { 0 },
+            recv_shrink_after: u64::from(count(10, 1000)) * 1_000_000,
             recv_buffer_size: index(between(32, 600)),
             max_leases_per_socket: u32::try_from(between(1, 3)).expect("a small number"),
             ..SimConfig::default()
