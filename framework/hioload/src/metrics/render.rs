@@ -13,7 +13,7 @@ type Plain = (
     fn(&ShardMetrics) -> &Counter,
 );
 
-const PLAIN: [Plain; 18] = [
+const PLAIN: [Plain; 17] = [
     ("hioload_connections", "gauge", "Open WebSockets.", |s| {
         &s.connections
     }),
@@ -100,12 +100,6 @@ const PLAIN: [Plain; 18] = [
         "gauge",
         "Receive buffers in use.",
         |s| &s.recv_leases,
-    ),
-    (
-        "hioload_recv_pool_bytes",
-        "gauge",
-        "Memory of the receive pool.",
-        |s| &s.recv_pool_bytes,
     ),
     (
         "hioload_recv_pool_exhausted_total",

@@ -17,7 +17,7 @@ mod tls;
 use std::time::Duration;
 
 use hioload::Config;
-use hioload::Metrics;
+use hioload::{Metrics, PoolKind};
 
 use heap::Growth;
 use support::wait::until;
@@ -30,7 +30,7 @@ const SHARED: usize = 1 << 20;
 /// sizes, 4 MiB each; buffers of messages, 4 MiB; four inflaters; queues.
 const POOLED: usize = (3 * 4 + 4 + 1) << 20;
 
-/// What the receive pool of a shard takes at most; its gauge says what it takes.
+/// What the receive pool of a shard takes at most; its metric says what it takes.
 const RECEIVE_POOL: usize = 16 << 20;
 
 /// One shard, so that its pools are the same in every round.
@@ -71,8 +71,7 @@ impl Case<'_> {
             let connections = act();
             drop(connections);
             idle(metrics);
-            let pool = usize::try_from(gauge(metrics, "hioload_recv_pool_bytes"));
-            *left = growth.left().saturating_sub(pool.expect("it is memory"));
+            *left = growth.left().saturating_sub(receive_pool(metrics));
         }
         let Self {
             name,
@@ -109,17 +108,21 @@ fn idle(metrics: &Metrics) {
     });
 }
 
-/// Bytes received so far.
-fn received(metrics: &Metrics) -> u64 {
-    gauge(metrics, "hioload_bytes_received_total")
+/// Bytes of the receive pool.
+fn receive_pool(metrics: &Metrics) -> usize {
+    let pools = metrics.pools();
+    let pools = pools.iter().filter(|pool| pool.kind == PoolKind::Receive);
+    let bytes = pools.map(|pool| pool.bytes).sum::<u64>();
+    usize::try_from(bytes).expect("it is memory")
 }
 
-fn gauge(metrics: &Metrics, name: &str) -> u64 {
+/// Bytes received so far.
+fn received(metrics: &Metrics) -> u64 {
     let text = metrics.render();
-    let name = format!("{name}{{shard=\"0\"}} ");
-    let value = text.lines().find_map(|line| line.strip_prefix(&*name));
-    value
-        .and_then(|value| value.parse().ok())
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("hioload_bytes_received_total{shard=\"0\"} "));
+    line.and_then(|value| value.parse().ok())
         .expect("it is counted")
 }
 
