@@ -9,7 +9,6 @@
 //! that memory may not be touched at all.
 
 mod pages;
-#[cfg(target_os = "linux")]
 mod tests;
 
 use std::alloc::{GlobalAlloc, Layout, System};

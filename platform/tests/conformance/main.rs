@@ -32,7 +32,6 @@ mod overflow;
 mod pool;
 #[cfg(target_os = "linux")]
 mod probe;
-#[cfg(unix)]
 mod process;
 mod recv;
 mod rig;

@@ -19,7 +19,16 @@ use unix as imp;
 #[cfg(windows)]
 use windows as imp;
 
-pub(crate) use imp::{Owned, is_inherited};
+pub(crate) use imp::{Owned, is_inherited, violence};
+
+/// What ended a process against its will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Violence {
+    /// Its own `abort`.
+    Abort,
+    /// An access to memory that is not there.
+    Access,
+}
 
 #[derive(Clone, Copy)]
 pub(crate) struct Os;

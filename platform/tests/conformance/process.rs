@@ -2,7 +2,9 @@
 
 use std::process::{Command, Output};
 
-/// Runs a test in a process of its own.
+/// Runs a test in a process of its own: what uses up the descriptors of a
+/// process, of which Windows has no limit.
+#[cfg(unix)]
 pub(crate) fn alone(path: &str, test: fn()) {
     let Some(output) = child(path) else {
         return test();

@@ -14,7 +14,8 @@ const STATICS: usize = 64 << 10;
 
 static ALONE: Mutex<()> = Mutex::new(());
 
-/// One measurement at a time: the heap is the whole process's.
+/// One test at a time, from its beginning: the heap is the whole process's, and
+/// what a test prepares is on it.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     // A test that failed has stopped its server.
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)

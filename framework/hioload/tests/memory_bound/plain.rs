@@ -113,7 +113,6 @@ impl<'a> Scene<'a> {
     }
 
     fn play_from(self, act: impl Fn(Dialing, &Serving) -> Crowd) {
-        let _alone = alone();
         let growth = Growth::from_now();
         let serving = Serving::start(self.config.clone(), |_| Mirror);
         let dialing = Dialing {
@@ -185,6 +184,7 @@ fn too_big(crowd: &Crowd, serving: &Serving, bytes: &[u8], piece: usize) {
 
 #[test]
 fn thousands_of_tiny_and_empty_fragments() {
+    let _alone = alone();
     let mut bytes = start(b"x");
     for _ in 0..4000 {
         bytes.extend(more(b"y"));
@@ -195,6 +195,7 @@ fn thousands_of_tiny_and_empty_fragments() {
 
 #[test]
 fn a_message_of_exactly_the_limit_and_one_beyond_it() {
+    let _alone = alone();
     let limit = config().max_message;
     let half = vec![7; limit / 2];
     let mut almost = [start(&half), frame(true, OpCode::Continuation, &half)].concat();
@@ -212,6 +213,7 @@ fn a_message_of_exactly_the_limit_and_one_beyond_it() {
 
 #[test]
 fn an_announced_length_costs_nothing() {
+    let _alone = alone();
     let limit = config().max_message;
     let mut head = frame(true, OpCode::Binary, &vec![1; limit]);
     head.truncate(14 + 100);
@@ -231,6 +233,7 @@ fn an_announced_length_costs_nothing() {
 
 #[test]
 fn deflate_bombs() {
+    let _alone = alone();
     let limit = config().max_message;
     let shared = DeflateMode::Shared;
     let whole = compressed(true, &bomb(16 << 20));
@@ -249,6 +252,7 @@ fn deflate_bombs() {
 
 #[test]
 fn context_takeover_in_both_directions() {
+    let _alone = alone();
     let limit = config().max_message;
     let message = compressed(true, &bomb(1000));
     let held = compressed(false, &bomb(limit));
@@ -266,6 +270,7 @@ fn context_takeover_in_both_directions() {
 
 #[test]
 fn control_frames_between_fragments() {
+    let _alone = alone();
     let limit = config().max_message;
     let mut bytes = start(&vec![1; limit / 2]);
     for _ in 0..100 {
@@ -282,6 +287,7 @@ fn control_frames_between_fragments() {
 
 #[test]
 fn a_head_that_trickles_to_its_limit() {
+    let _alone = alone();
     let mut head = upgrade("/", None);
     head.truncate(head.len() - 2);
     while head.len() < config().max_head - 200 {
@@ -312,6 +318,7 @@ const FLOOD: usize = 6 << 20;
 
 #[test]
 fn pings_by_a_peer_that_never_reads() {
+    let _alone = alone();
     let pings = frame(true, OpCode::Ping, &[b'p'; 125]).repeat(500);
     for (name, policy) in POLICIES {
         Scene::deaf(&format!("pings, {name}"), policy).play(|crowd, _| crowd.flood(&pings, FLOOD));
@@ -320,6 +327,7 @@ fn pings_by_a_peer_that_never_reads() {
 
 #[test]
 fn echoes_to_a_peer_that_never_reads() {
+    let _alone = alone();
     for size in [20, 1100, config().max_message] {
         let count = (64 << 10) / (size + 8) + 1;
         let messages = frame(true, OpCode::Binary, &vec![b'm'; size]).repeat(count);
@@ -332,6 +340,7 @@ fn echoes_to_a_peer_that_never_reads() {
 
 #[test]
 fn pings_on_top_of_echoes_to_a_peer_that_never_reads() {
+    let _alone = alone();
     let echo = frame(true, OpCode::Binary, &vec![b'm'; config().max_message]);
     let pings = frame(true, OpCode::Ping, &[b'p'; 125]).repeat(500);
     let bytes = [echo, pings].concat();
@@ -343,6 +352,7 @@ fn pings_on_top_of_echoes_to_a_peer_that_never_reads() {
 
 #[test]
 fn what_comes_after_a_close() {
+    let _alone = alone();
     let close = frame(true, OpCode::Close, &[]);
     let message = frame(true, OpCode::Binary, &vec![b'm'; 50_000]);
     Scene::new("messages after a close").play(|crowd, serving| {

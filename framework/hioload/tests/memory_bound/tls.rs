@@ -136,7 +136,6 @@ fn play(
     narrow: bool,
     act: impl Fn(Dialing, &Serving) -> Crowd,
 ) {
-    let _alone = alone();
     let growth = Growth::from_now();
     let serving = Serving::start_tls(config.clone(), &authority.tls, |_| Room);
     let dialing = Dialing {
@@ -183,6 +182,7 @@ fn unfinished(name: &str, authority: &Authority, bytes: &[u8], piece: usize) {
 
 #[test]
 fn handshakes_that_are_never_finished() {
+    let _alone = alone();
     let authority = Authority::new();
     let hello = authority.hello();
     let almost = &hello[..hello.len() - 1];
@@ -208,6 +208,7 @@ fn handshakes_that_are_never_finished() {
 
 #[test]
 fn a_record_and_a_message_that_are_never_finished() {
+    let _alone = alone();
     let authority = Authority::new();
     let config = plain_config();
     // All but the last record are opened, which is what they are assembled of.
@@ -230,6 +231,7 @@ fn a_record_and_a_message_that_are_never_finished() {
 
 #[test]
 fn subscribers_that_never_read() {
+    let _alone = alone();
     let authority = Authority::new();
     // Copied for each; shared until they are sealed; and in turns, which makes
     // the most pieces of the fewest bytes.

@@ -58,6 +58,9 @@ impl Serving {
     /// with its shard's number, see [`greeting`].
     pub(crate) fn clients_on_each_shard(&self, path: &str, count: usize) -> [Vec<Client>; 2] {
         let mut clients = [Vec::new(), Vec::new()];
+        // Open until the end: where the shard with the fewest gets the next,
+        // closing one would bring the next to the same shard.
+        let mut surplus = Vec::new();
         // The kernel chooses the shard by a hash; far fewer tries will do.
         for _ in 0..200 + 20 * count {
             let mut client = Client::connect(self.addr(), path);
@@ -65,9 +68,10 @@ impl Serving {
             if clients[shard].len() < count {
                 clients[shard].push(client);
             } else {
-                client.close_and_wait();
+                surplus.push(client);
             }
             if clients.iter().all(|list| list.len() == count) {
+                surplus.into_iter().for_each(Client::close_and_wait);
                 return clients;
             }
         }

@@ -116,7 +116,13 @@ impl CompioDriver {
                 self.stalled.push(token.slot());
                 None
             }
-            Filled::Eof => self.recv_over(token, RecvEnd::Eof),
+            Filled::Eof => {
+                let end = match system::check_end(fd) {
+                    Ok(()) => RecvEnd::Eof,
+                    Err(error) => RecvEnd::Failed(error),
+                };
+                self.recv_over(token, end)
+            }
             Filled::Bytes { lease, full } => {
                 entry.leases += 1;
                 if entry.leases >= share {

@@ -51,6 +51,9 @@ impl Flags {
     /// slot still holds does not stop the next one before it has received.
     pub(super) const SHARE_TAKEN: Self = Self(1 << 12);
 
+    /// The source is watched again when its readiness has been delivered.
+    pub(super) const WATCH_AGAIN: Self = Self(1 << 13);
+
     /// Membership of a list outlives the slot's occupant: the lists hold slots,
     /// each at most once, and skip those that no longer need them. That bounds
     /// every list by the table.

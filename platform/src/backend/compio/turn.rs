@@ -187,10 +187,18 @@ impl CompioDriver {
                     }
                 }
                 Event::Closed { token } => self.table.remove(*token),
-                Event::Ready { token } | Event::RecvEnded { token, .. }
-                    if self.table.open_mut(*token).is_none() =>
-                {
+                Event::RecvEnded { token, .. } if self.table.open_mut(*token).is_none() => {
                     continue;
+                }
+                Event::Ready { token } => {
+                    let token = *token;
+                    let Some(entry) = self.table.open_mut(token) else {
+                        continue;
+                    };
+                    if entry.has(Flags::WATCH_AGAIN) {
+                        entry.flags.clear(Flags::WATCH_AGAIN);
+                        self.watch_again(token);
+                    }
                 }
                 _ => {}
             }

@@ -26,8 +26,8 @@ impl CompioDriver {
                 // An error counts as readable: whoever reads the source learns
                 // it. It is not watched again, which would fail for ever.
                 self.backlog.push_back(Event::Ready { token });
-                if again {
-                    self.watch_again(token);
+                if again && let Some(entry) = self.table.get_mut(token) {
+                    entry.flags.set(Flags::WATCH_AGAIN);
                 }
             }
         }
@@ -42,7 +42,7 @@ impl CompioDriver {
     }
 
     /// At the next turn, when whoever hears of it has read the source.
-    fn watch_again(&mut self, token: Token) {
+    pub(super) fn watch_again(&mut self, token: Token) {
         let entry = self.table.slot_mut(token.slot());
         if entry.flags.raise(Flags::LISTED_WATCH) {
             self.watches.push(token.slot());

@@ -2,12 +2,16 @@
 
 use std::net::TcpStream;
 use std::os::windows::io::{AsRawSocket, OwnedSocket};
+use std::process::ExitStatus;
 use std::ptr;
 
 use hioload_platform::Socket;
-use windows_sys::Win32::Foundation::{GetHandleInformation, HANDLE, HANDLE_FLAG_INHERIT};
+use windows_sys::Win32::Foundation::{
+    GetHandleInformation, HANDLE, HANDLE_FLAG_INHERIT, STATUS_ACCESS_VIOLATION,
+    STATUS_STACK_BUFFER_OVERRUN,
+};
 
-use super::Os;
+use super::{Os, Violence};
 use crate::net::Net;
 
 /// What a socket or a source is to the system.
@@ -33,4 +37,14 @@ pub(crate) fn is_inherited(socket: &Socket) -> bool {
     let told = unsafe { GetHandleInformation(handle, &raw mut flags) };
     assert_ne!(told, 0, "{}", std::io::Error::last_os_error());
     flags & HANDLE_FLAG_INHERIT != 0
+}
+
+/// Whether the code a process ended with is that of an exception. `abort` is a
+/// fast fail, whose code has the name of its first use.
+pub(crate) fn violence(status: ExitStatus) -> Option<Violence> {
+    match status.code()? {
+        STATUS_STACK_BUFFER_OVERRUN => Some(Violence::Abort),
+        STATUS_ACCESS_VIOLATION => Some(Violence::Access),
+        _ => None,
+    }
 }

@@ -1,6 +1,6 @@
 //! I/O completion ports.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::windows::io::{AsRawSocket, OwnedSocket};
 use std::time::Duration;
@@ -86,6 +86,19 @@ pub(in crate::backend::compio) fn prepare_connect(
 /// Until then the socket can neither be shut down nor tell its peer.
 pub(in crate::backend::compio) fn finish_connect(op: &ConnectOp) -> io::Result<()> {
     op.update_context()
+}
+
+/// Fails when a receive of nothing was a reset. The operation that waited for
+/// readiness may have taken the error with it: `compio-driver` reports
+/// `ERROR_NETNAME_DELETED` as success, and Wine's next receive then tells the
+/// end (Windows repeats the reset). A send of nothing still fails; not to be
+/// told from an end after a shutdown (`WSAESHUTDOWN`).
+pub(in crate::backend::compio) fn check_end(fd: &SharedFd<OwnedSocket>) -> io::Result<()> {
+    let socket: &OwnedSocket = fd;
+    match SockRef::from(socket).send(&[]) {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a source that is readable will stay so for ever: its other end is
