@@ -199,9 +199,9 @@ impl Config {
     /// shard together may hold as much of as
     /// [`send_memory`](Self::send_memory) says, and 8 MiB.
     ///
-    /// Beside its connections a shard has a receive pool of 1 MiB, which grows to
-    /// 16 MiB while that is needed, and keeps up
-    /// to 17 MiB of buffers that were used, for the next ones.
+    /// Beside its connections a shard has a receive pool of half a MiB, which
+    /// grows to 4 MiB while that is needed, and keeps up to 17 MiB of buffers
+    /// that were used, for the next ones.
     #[must_use]
     pub fn memory_per_connection(&self, tls: bool) -> usize {
         let deflate = match self.deflate.map(|deflate| deflate.mode) {

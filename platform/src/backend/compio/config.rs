@@ -14,7 +14,7 @@ pub struct CompioConfig {
     /// is filled bit by bit for all sockets, so few suffice.
     pub recv_buffers: u16,
     /// Buffers the receive pool may have; it doubles when it runs dry. Less
-    /// than [`recv_buffers`](Self::recv_buffers): it keeps its size. 256, as
+    /// than [`recv_buffers`](Self::recv_buffers): it keeps its size. 64, as
     /// with io_uring.
     pub recv_buffers_max: u16,
     /// Nanoseconds after which a pool halves that has used at most a quarter
@@ -26,7 +26,7 @@ pub struct CompioConfig {
     /// grows with use, descriptors run out first.
     pub max_sockets: u32,
     /// Leases one socket may hold when a turn begins before its receive stream
-    /// is paused. 16: a part of the default pool's bound. Leases dropped within
+    /// is paused. 16: a quarter of what the pool may have. Leases dropped within
     /// their turn never count.
     pub max_leases_per_socket: u32,
 }
@@ -35,7 +35,7 @@ impl Default for CompioConfig {
     fn default() -> Self {
         Self {
             recv_buffers: 4,
-            recv_buffers_max: 256,
+            recv_buffers_max: 64,
             recv_shrink_after: 10_000_000_000,
             recv_buffer_size: 64 << 10,
             max_sockets: 1 << 20,

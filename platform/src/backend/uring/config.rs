@@ -36,15 +36,15 @@ pub struct UringConfig {
     pub completions: u32,
     /// Buffers the receive pool begins with.
     ///
-    /// 16, with [`recv_buffer_size`](Self::recv_buffer_size) 1 MiB: the ring of
+    /// 8, with [`recv_buffer_size`](Self::recv_buffer_size) 512 KiB: the ring of
     /// buffers is first in, first out, so all of it passes through the cache,
     /// and a pool larger than it needs to be makes large messages slower.
     pub recv_buffers: u16,
     /// Buffers the receive pool may have; it doubles when it runs dry. Less
     /// than [`recv_buffers`](Self::recv_buffers): it keeps its size.
     ///
-    /// 256, 16 MiB: what a thousand connections sent in one turn, and beyond it
-    /// backpressure.
+    /// 64, 4 MiB; beyond it is backpressure. It also bounds what one turn may
+    /// receive, and with it what paused connections make a shard hold.
     pub recv_buffers_max: u16,
     /// Nanoseconds after which a pool halves that has used at most a quarter
     /// of its buffers at once. 10 seconds.
@@ -80,8 +80,8 @@ impl Default for UringConfig {
         Self {
             entries: 1024,
             completions: 8192,
-            recv_buffers: 16,
-            recv_buffers_max: 256,
+            recv_buffers: 8,
+            recv_buffers_max: 64,
             recv_shrink_after: 10_000_000_000,
             recv_buffer_size: 64 << 10,
             max_sockets: 1 << 20,
@@ -151,7 +151,7 @@ mod tests {
     fn the_fallback_keeps_the_memory_and_has_more_buffers() {
         let config = UringConfig::default();
         let pool = config.plain_fallback();
-        assert_eq!((pool.count, pool.most, pool.size), (64, 1024, 16 << 10));
+        assert_eq!((pool.count, pool.most, pool.size), (32, 256, 16 << 10));
         let tiny = UringConfig {
             recv_buffers: 2,
             recv_buffer_size: 1024,
