@@ -166,6 +166,7 @@ fn open_driver<D: Native>(settings: &Settings, thread: usize) -> Result<D, Drive
     let least = Sizes::default().max_sockets;
     D::open(Sizes {
         max_sockets: sockets.saturating_add(16).max(least),
+        ..Sizes::default()
     })
 }
 

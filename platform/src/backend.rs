@@ -43,12 +43,18 @@ pub trait Native: Driver<Socket = Socket, Listener = Listener> {
 pub struct Sizes {
     /// Attached sockets, listeners and sources at most. 1,048,576.
     pub max_sockets: u32,
+    /// Buffers of 64 KiB the receive pool begins with. 16.
+    pub recv_buffers: u16,
+    /// Those it may have. 64.
+    pub recv_buffers_max: u16,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
         Self {
             max_sockets: 1 << 20,
+            recv_buffers: 16,
+            recv_buffers_max: 64,
         }
     }
 }
@@ -60,6 +66,8 @@ impl Native for uring::UringDriver {
     fn open(sizes: Sizes) -> Result<Self, DriverError> {
         Self::open(uring::UringConfig {
             max_sockets: sizes.max_sockets,
+            recv_buffers: sizes.recv_buffers,
+            recv_buffers_max: sizes.recv_buffers_max,
             ..uring::UringConfig::default()
         })
     }
@@ -71,6 +79,8 @@ impl Native for compio::CompioDriver {
     fn open(sizes: Sizes) -> Result<Self, DriverError> {
         Self::open(compio::CompioConfig {
             max_sockets: sizes.max_sockets,
+            recv_buffers: sizes.recv_buffers,
+            recv_buffers_max: sizes.recv_buffers_max,
             ..compio::CompioConfig::default()
         })
     }

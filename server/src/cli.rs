@@ -67,6 +67,11 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "BYTES")]
     pub(crate) max_message: Option<usize>,
 
+    /// Receive buffers of 64 KiB a shard has at most; it begins with few and
+    /// doubles them while it has too few. [default: 64]
+    #[arg(long, value_name = "N")]
+    pub(crate) recv_buffers_max: Option<u16>,
+
     /// permessage-deflate for clients that offer it. [default: shared]
     #[arg(long, value_name = "MODE")]
     pub(crate) deflate: Option<Deflate>,

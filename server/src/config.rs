@@ -124,6 +124,8 @@ struct LimitsTable {
     max_message: Option<usize>,
     max_head: Option<usize>,
     max_headers: Option<usize>,
+    recv_buffers: Option<u16>,
+    recv_buffers_max: Option<u16>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -429,6 +431,11 @@ fn config(cli: &Cli, file: &File) -> Result<Config, SettingsError> {
             .unwrap_or(default.max_message),
         max_head: file.limits.max_head.unwrap_or(default.max_head),
         max_headers: file.limits.max_headers.unwrap_or(default.max_headers),
+        recv_buffers: file.limits.recv_buffers.unwrap_or(default.recv_buffers),
+        recv_buffers_max: cli
+            .recv_buffers_max
+            .or(file.limits.recv_buffers_max)
+            .unwrap_or(default.recv_buffers_max),
         handshake_timeout: span(&file.timeouts.handshake, default.handshake_timeout),
         close_timeout: span(&file.timeouts.close, default.close_timeout),
         idle_timeout: optional(cli.idle_timeout, &file.timeouts.idle, default.idle_timeout),

@@ -100,6 +100,18 @@ pub struct Config {
     /// From a ping to the first byte after it; a peer that stays silent is
     /// gone, and its connection is ended.
     pub pong_timeout: Duration,
+    /// Receive buffers of 64 KiB each shard begins with. While it has too few
+    /// it doubles them, up to `recv_buffers_max`; after ten seconds of little
+    /// use it gives half back.
+    ///
+    /// On kernels without incremental buffers (before Linux 6.12) each is four
+    /// of 16 KiB.
+    pub recv_buffers: u16,
+    /// Receive buffers of a shard at most. When all are in use, connections
+    /// wait; none is closed for it. 64 pass through the cache while a shard is
+    /// busy; more help bursts of many connections and cost what a larger
+    /// working set does.
+    pub recv_buffers_max: u16,
     /// Bytes that may wait to be sent to one connection before `backpressure`
     /// applies. One message may go beyond it.
     pub backpressure_limit: usize,
@@ -137,6 +149,8 @@ impl Default for Config {
             idle_timeout: Some(Duration::from_secs(120)),
             ping_interval: Some(Duration::from_secs(25)),
             pong_timeout: Duration::from_secs(10),
+            recv_buffers: 16,
+            recv_buffers_max: 64,
             backpressure_limit: 1 << 20,
             send_memory: 256 << 20,
             deflate: Some(DeflateConfig::default()),
@@ -148,6 +162,10 @@ impl Default for Config {
 
 /// The most shards: their set of interested shards is one 64-bit word.
 pub(crate) const MAX_SHARDS: usize = 64;
+
+/// 512 MiB of each shard: four of the smaller buffers each are as many as the
+/// kernel takes in one ring.
+const MOST_RECV_BUFFERS: u16 = 1 << 13;
 
 /// The connections served when nobody says how many.
 const MOST_CONNECTIONS: usize = 1_000_000;
@@ -199,8 +217,8 @@ impl Config {
     /// shard together may hold as much of as
     /// [`send_memory`](Self::send_memory) says, and 8 MiB.
     ///
-    /// Beside its connections a shard has a receive pool of half a MiB, which
-    /// grows to 4 MiB while that is needed, and keeps up to 17 MiB of buffers
+    /// Beside its connections a shard has a receive pool of 1 MiB, which grows
+    /// to 4 MiB while that is needed, and keeps up to 17 MiB of buffers
     /// that were used, for the next ones.
     #[must_use]
     pub fn memory_per_connection(&self, tls: bool) -> usize {
@@ -261,6 +279,7 @@ impl Config {
         at_least("max_message", self.max_message, 125)?;
         at_least("max_head", self.max_head, 256)?;
         at_least("max_headers", self.max_headers, 8)?;
+        self.check_recv_buffers()?;
         at_least("backpressure_limit", self.backpressure_limit, 1024)?;
         at_least("send_memory", self.send_memory, 1024)?;
         positive("handshake_timeout", self.handshake_timeout)?;
@@ -292,6 +311,29 @@ impl Config {
             return Err(ConfigError::CloseCode {
                 field: "backpressure",
                 code: code.0,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_recv_buffers(&self) -> Result<(), ConfigError> {
+        let (first, most) = (self.recv_buffers, self.recv_buffers_max);
+        let too_small = |field, value: u16, least: u16| ConfigError::TooSmall {
+            field,
+            value: value.into(),
+            least: least.into(),
+        };
+        if first == 0 {
+            return Err(too_small("recv_buffers", first, 1));
+        }
+        if most < first {
+            return Err(too_small("recv_buffers_max", most, first));
+        }
+        if most > MOST_RECV_BUFFERS {
+            return Err(ConfigError::TooLarge {
+                field: "recv_buffers_max",
+                value: most.into(),
+                most: MOST_RECV_BUFFERS.into(),
             });
         }
         Ok(())
@@ -421,6 +463,12 @@ mod tests {
                 .to_string()
                 .contains("idle_timeout")
         );
+        let config = Config {
+            recv_buffers_max: 15,
+            ..Config::default()
+        };
+        let fault = config.check().unwrap_err().to_string();
+        assert!(fault.contains("recv_buffers_max"), "{fault}");
         let config = Config {
             shards: 65,
             ..Config::default()

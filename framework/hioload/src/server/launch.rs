@@ -212,5 +212,7 @@ fn sizes(config: &Config) -> Sizes {
     let sockets = config.connections().saturating_add(SPARE_SOCKETS);
     Sizes {
         max_sockets: u32::try_from(sockets).unwrap_or(u32::MAX),
+        recv_buffers: config.recv_buffers,
+        recv_buffers_max: config.recv_buffers_max,
     }
 }

@@ -10,8 +10,8 @@ use crate::error::DriverError;
 pub struct CompioConfig {
     /// Buffers the receive pool begins with.
     ///
-    /// 4, with [`recv_buffer_size`](Self::recv_buffer_size) 256 KiB. A buffer
-    /// is filled bit by bit for all sockets, so few suffice.
+    /// 16, with [`recv_buffer_size`](Self::recv_buffer_size) 1 MiB, as with
+    /// io_uring. A buffer is filled bit by bit for all sockets, so few suffice.
     pub recv_buffers: u16,
     /// Buffers the receive pool may have; it doubles when it runs dry. Less
     /// than [`recv_buffers`](Self::recv_buffers): it keeps its size. 64, as
@@ -34,7 +34,7 @@ pub struct CompioConfig {
 impl Default for CompioConfig {
     fn default() -> Self {
         Self {
-            recv_buffers: 4,
+            recv_buffers: 16,
             recv_buffers_max: 64,
             recv_shrink_after: 10_000_000_000,
             recv_buffer_size: 64 << 10,

@@ -36,7 +36,7 @@ pub struct UringConfig {
     pub completions: u32,
     /// Buffers the receive pool begins with.
     ///
-    /// 8, with [`recv_buffer_size`](Self::recv_buffer_size) 512 KiB: the ring of
+    /// 16, with [`recv_buffer_size`](Self::recv_buffer_size) 1 MiB: the ring of
     /// buffers is first in, first out, so all of it passes through the cache,
     /// and a pool larger than it needs to be makes large messages slower.
     pub recv_buffers: u16,
@@ -80,7 +80,7 @@ impl Default for UringConfig {
         Self {
             entries: 1024,
             completions: 8192,
-            recv_buffers: 8,
+            recv_buffers: 16,
             recv_buffers_max: 64,
             recv_shrink_after: 10_000_000_000,
             recv_buffer_size: 64 << 10,
@@ -151,7 +151,7 @@ mod tests {
     fn the_fallback_keeps_the_memory_and_has_more_buffers() {
         let config = UringConfig::default();
         let pool = config.plain_fallback();
-        assert_eq!((pool.count, pool.most, pool.size), (32, 256, 16 << 10));
+        assert_eq!((pool.count, pool.most, pool.size), (64, 256, 16 << 10));
         let tiny = UringConfig {
             recv_buffers: 2,
             recv_buffer_size: 1024,
