@@ -1,9 +1,9 @@
 //! The shadow model: what each client is owed, and whether it was given that.
 //!
 //! Per connection: every answer exactly once and in the order of what was
-//! said. Per connection, topic and publisher: an unbroken run of what was
-//! published, none twice, from before the subscription was acknowledged to the
-//! end. Or the connection died, for a reason the model knows of.
+//! said. Per connection, topic and publisher: what was published, in order and
+//! none twice, without a gap from the acknowledgement of the subscription on.
+//! Or the connection died, for a reason the model knows of.
 
 mod person;
 

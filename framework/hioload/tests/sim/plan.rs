@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// Whether everything is delivered before the stop, or the stop comes amid
     /// traffic.
     pub(crate) settles: bool,
+    /// Whether the stop waits for nobody.
+    pub(crate) cuts: bool,
     /// Whether clients come and go all the time.
     pub(crate) churns: bool,
     /// Whether sockets run out now and then.
@@ -44,6 +46,7 @@ impl Plan {
         let (rough, calm, pings, idles) = (one_in(2), one_in(8), one_in(2), one_in(6));
         let (tight, crowded, stalls) = (one_in(4), one_in(2), one_in(3));
         let (settles, starves, churns) = (!one_in(4), one_in(4), one_in(3));
+        let cuts = one_in(6);
         let faults = if calm {
             Faults::none()
         } else {
@@ -86,6 +89,7 @@ impl Plan {
             }),
             deeds: index(between(100, 600)),
             settles,
+            cuts,
             churns,
             starves,
         }
@@ -96,6 +100,16 @@ impl Plan {
         FATAL
             .iter()
             .any(|&fault| self.faults.probability(fault) > 0.0)
+    }
+
+    /// Whether one that does not read for a while may be given up.
+    pub(crate) fn is_impatient(&self) -> bool {
+        let Config {
+            ping_interval,
+            idle_timeout,
+            ..
+        } = self.config;
+        ping_interval.is_some() || idle_timeout.is_some() || self.is_tight()
     }
 
     /// Whether a client may be closed because it reads too slowly.

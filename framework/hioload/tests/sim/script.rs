@@ -33,7 +33,8 @@ impl Swarm {
         let name = talking[self.below(talking.len())];
         let deeds = if self.plan.churns { 60 } else { 40 };
         match self.below(deeds) {
-            0..9 => self.echo(name),
+            0..8 => self.echo(name),
+            8 => self.dial(name),
             9..12 => self.echo_binary(name),
             12..17 => self.subscribe(name),
             17..19 => self.unsubscribe(name),
@@ -118,6 +119,10 @@ impl Swarm {
         }
     }
 
+    fn dial(&mut self, name: usize) {
+        self.client(name).text("d");
+    }
+
     fn set_timer(&mut self, name: usize) {
         let number = self.model.person(name).number();
         let delay = self.random.below(400);
@@ -126,9 +131,10 @@ impl Swarm {
         self.model.person(name).timers.insert(number, earliest);
     }
 
-    /// A client that reads slowly, or not, may be given up from then on.
+    /// A client that reads slowly, or not, may be given up from then on, if the
+    /// server is set to look for such.
     fn change_pace(&mut self, name: usize) {
-        self.model.person(name).excused = true;
+        self.model.person(name).excused |= self.plan.is_impatient();
         let bytes = 1 + self.below(500);
         let every = Duration::from_micros(self.random.below(10_000));
         match self.below(3) {
