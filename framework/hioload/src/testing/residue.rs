@@ -13,6 +13,8 @@ pub struct Residue {
     pub in_flight: u64,
     /// Receive buffers that were not given back.
     pub leases: u64,
+    /// Receive buffers that were, and are in nobody's hands.
+    pub lost_buffers: u64,
     /// Connections in the shards' tables.
     pub connections: u64,
     /// Connections counted against `max_connections`.

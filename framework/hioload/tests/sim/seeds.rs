@@ -112,13 +112,15 @@ pub(crate) fn check(seeds: Seeds) {
         Ok(reports) => {
             let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
             eprintln!(
-                "{} seeds from {} passed in {:.1} s: {} answers and {} deliveries checked, {:.0} s simulated",
+                "{} seeds from {} passed in {:.1} s: {} answers and {} deliveries checked, \
+                 {:.0} s simulated, digest {:016x}",
                 reports.len(),
                 seeds.from,
                 start.elapsed().as_secs_f64(),
                 sum(|report| report.answered),
                 sum(|report| report.delivered),
                 sum(|report| report.time) as f64 / 1e9,
+                reports.iter().fold(0, |all, report| all ^ report.digest),
             );
         }
         Err(Failure {
