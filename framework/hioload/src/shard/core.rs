@@ -63,7 +63,7 @@ impl<A: App> ShardCore<A> {
         if entry.link.is_tls() {
             return self.received_sealed(token, bytes);
         }
-        if entry.link.is_paused() {
+        if entry.link.must_hold() {
             entry.link.hold(bytes, &mut self.cx);
             return;
         }

@@ -372,6 +372,12 @@ impl Link {
         self.held.is_some()
     }
 
+    /// Whether bytes that arrive have to wait: reading is paused, or was until
+    /// a moment ago, and what is held from then comes first.
+    pub(super) fn must_hold(&self) -> bool {
+        self.is_paused() || self.holds_bytes()
+    }
+
     /// Whether the peer has ended and what it had sent is not dealt with yet.
     pub(super) fn owes_eof(&self) -> bool {
         self.is(Flags::EOF) && !self.is_paused() && !self.is(Flags::FINISH)

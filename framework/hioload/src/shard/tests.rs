@@ -1,6 +1,7 @@
 //! The shard on virtual time, without a kernel: bytes in, orders out.
 
 mod closing;
+mod pausing;
 mod tls;
 
 use std::sync::Arc;

@@ -59,7 +59,7 @@ impl<A: App> ShardCore<A> {
         if matches!(&opened, Ok(opened) if opened.established) {
             self.cx.metrics().tls_handshakes.add(1);
         }
-        if link.is_paused() && !plain.is_empty() {
+        if link.must_hold() && !plain.is_empty() {
             link.hold(&plain, &mut self.cx);
         } else {
             self.ingest(token, &mut plain);
