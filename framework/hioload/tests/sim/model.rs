@@ -168,7 +168,7 @@ impl Model {
         let excused = match (code, reason) {
             (1001, "the server is stopping") => self.stopping,
             (1001, "idle for too long") => self.excuses.idles,
-            (1013, "reads too slowly") => self.excuses.tight,
+            (1008 | 1013, "reads too slowly") => self.excuses.tight,
             _ => asked || person.fate == Some(Fate::Garbage),
         };
         match person.fate {

@@ -44,9 +44,9 @@ impl Plan {
         let mut random = SimRandom::new(seed);
         let mut one_in = |n: u64| random.below(n) == 0;
         let (rough, calm, pings, idles) = (one_in(2), one_in(8), one_in(2), one_in(6));
-        let (tight, crowded, stalls) = (one_in(4), one_in(2), one_in(3));
+        let (tight, crowded, stalls) = (one_in(3), one_in(2), one_in(2));
         let (settles, starves, churns) = (!one_in(4), one_in(4), one_in(3));
-        let cuts = one_in(6);
+        let (cuts, scarce) = (one_in(6), !one_in(3));
         let faults = if calm {
             Faults::none()
         } else {
@@ -62,18 +62,28 @@ impl Plan {
             handshake_timeout: ms(2000),
             close_timeout: ms(between(200, 1000)),
             drain_timeout: ms(between(500, 2000)),
-            backpressure_limit: if tight { 4096 } else { 1 << 20 },
-            backpressure: match between(0, 1) {
-                0 => Backpressure::PauseReading,
+            backpressure_limit: if tight {
+                index(between(1024, 6000))
+            } else {
+                1 << 20
+            },
+            backpressure: match between(0, 2) {
+                0 | 1 => Backpressure::PauseReading,
                 _ => Backpressure::Close(CloseCode::TRY_AGAIN),
             },
             ..Config::default()
         };
-        let recv_buffers = between(2, 12);
+        // With few buffers streams stall, with many they run on while the shard
+        // does something else.
+        let (recv_buffers, leases) = if scarce {
+            (between(2, 12), 3)
+        } else {
+            (64, 16)
+        };
         let driver = SimConfig {
             recv_buffers: u16::try_from(recv_buffers).expect("a small number"),
             recv_buffer_size: index(between(32, 600)),
-            max_leases_per_socket: u32::try_from(between(1, 3)).expect("a small number"),
+            max_leases_per_socket: u32::try_from(between(1, leases)).expect("a small number"),
             ..SimConfig::default()
         };
         Self {
@@ -81,7 +91,13 @@ impl Plan {
             faults,
             driver,
             inbox: if crowded { index(between(1, 4)) } else { 4096 },
-            stalls: if stalls { 0.03 } else { 0.0 },
+            stalls: if !stalls {
+                0.0
+            } else if between(0, 1) == 0 {
+                0.03
+            } else {
+                0.3
+            },
             clients: index(if churns {
                 between(60, 120)
             } else {

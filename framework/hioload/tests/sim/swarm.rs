@@ -79,7 +79,7 @@ impl Swarm {
     /// The whole run.
     pub(crate) fn run(&mut self) -> Result<Report, String> {
         for _ in 0..self.plan.deeds {
-            self.deed();
+            self.deed()?;
             self.pause()?;
         }
         self.server.limit_sockets(None);
@@ -128,7 +128,7 @@ impl Swarm {
         self.pass(Duration::from_micros(micros))
     }
 
-    fn pass(&mut self, time: Duration) -> Verdict {
+    pub(crate) fn pass(&mut self, time: Duration) -> Verdict {
         let ran = self.server.run_for(time);
         ran.map_err(|stuck| stuck.to_string())?;
         self.look()

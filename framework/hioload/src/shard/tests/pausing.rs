@@ -28,13 +28,13 @@ fn bytes_that_come_with_the_end_of_a_pause_do_not_overtake_those_held() {
     client.send(&mut shard, &[1; 3000]);
     assert!(!shard.wire(token).receiving, "it is paused");
     client.send(&mut shard, &[2; 30]);
-    let third = client.wire(&[3; 30]);
+    let mut third = client.wire(&[3; 30]);
 
     let wire = &mut shard.wires[token.index()];
     wire.stuck = false;
     let sent = std::mem::take(&mut wire.in_flight);
     shard.core.sent(token, &Ok(sent));
-    shard.core.received(token, &mut third.clone());
+    shard.core.received(token, &mut third);
     shard.turn();
 
     let mut input = std::mem::take(&mut shard.wires[token.index()].bytes);
