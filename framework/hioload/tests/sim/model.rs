@@ -195,7 +195,9 @@ impl Model {
             && end == End::Eof
             && patient
             && !person.due.is_empty();
-        let reason = person.fate.is_some() || person.excused || self.stopping;
+        // Closed for reading too slowly, and too slow to hear of it.
+        let choked = self.excuses.tight && self.excuses.slow;
+        let reason = person.fate.is_some() || person.excused || self.stopping || choked;
         if !reason || wrong || unanswered {
             let owed = person.due.len();
             let (fate, excused) = (person.fate, person.excused);
