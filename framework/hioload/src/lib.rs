@@ -26,7 +26,8 @@
 //!
 //! Limits, timeouts and policies are in [`Config`]; hubs are
 //! [`Conn::subscribe`] and [`Conn::publish`]; [`Handle`] stops a server and
-//! publishes from any thread.
+//! publishes from any thread. [`testing`] runs an app on several shards, with
+//! its clients and everything that can go wrong, in one thread of a test.
 
 #![forbid(unsafe_code)]
 

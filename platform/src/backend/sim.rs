@@ -129,6 +129,15 @@ impl SimDriver {
         &self.net
     }
 
+    /// Receive buffers that are neither with the kernel nor leased, now that
+    /// those given back are lent again: none, unless some were lost.
+    #[must_use]
+    pub fn lost_buffers(&mut self) -> usize {
+        self.restock();
+        let pool = self.buffers.pool();
+        usize::from(pool.count()).saturating_sub(self.buffers.posted() + pool.out())
+    }
+
     /// When a [`wait`](Driver::wait) with this deadline has something to do:
     /// now or later. `None`: not before something happens on the network.
     #[must_use]

@@ -163,12 +163,6 @@ impl Outgoing {
         empty
     }
 
-    /// Entries that wait here because an inbox is full.
-    pub(crate) fn backlog(&self) -> usize {
-        let kept = self.backlogs.iter().map(|backlog| backlog.entries.len());
-        kept.sum()
-    }
-
     /// The shards to wake.
     pub(crate) fn take_wakes(&mut self) -> impl Iterator<Item = usize> + use<> {
         bits(std::mem::take(&mut self.wakes))

@@ -350,12 +350,6 @@ impl Link {
         }
     }
 
-    /// Whether bytes that arrive now have to wait: reading is paused, or it was
-    /// resumed in this turn and what was held before them has not had its turn.
-    pub(super) fn must_hold(&self) -> bool {
-        self.is_paused() || self.held.is_some()
-    }
-
     /// Keeps bytes for when reading resumes.
     ///
     /// A peer that sends fast gets megabytes in before its stream has stopped,
@@ -376,6 +370,12 @@ impl Link {
 
     pub(super) fn holds_bytes(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// Whether bytes that arrive have to wait: reading is paused, or was until
+    /// a moment ago, and what is held from then comes first.
+    pub(super) fn must_hold(&self) -> bool {
+        self.is_paused() || self.holds_bytes()
     }
 
     /// Whether the peer has ended and what it had sent is not dealt with yet.

@@ -1,6 +1,7 @@
 //! The shard on virtual time, without a kernel: bytes in, orders out.
 
 mod closing;
+mod pausing;
 mod tls;
 
 use std::sync::Arc;
@@ -31,8 +32,6 @@ struct Probe {
     opened: usize,
     closed: Vec<(u16, bool)>,
     drained: usize,
-    /// How long each message was that it echoed.
-    echoed: Vec<usize>,
 }
 
 impl App for Probe {
@@ -50,10 +49,7 @@ impl App for Probe {
 
     fn message(&mut self, conn: &mut Conn<'_>, path: &mut String, message: Message<'_>) {
         match path.as_str() {
-            "/echo" => {
-                self.echoed.push(message.payload().len());
-                conn.send(message);
-            }
+            "/echo" => drop(conn.send(message)),
             topic => drop(conn.publish(topic, message)),
         }
     }
@@ -538,33 +534,6 @@ fn a_shard_that_holds_too_much_of_paused_peers_closes_who_adds_to_it() {
         }
     }
     assert_eq!(shard.core.cx.held, 0);
-}
-
-#[test]
-fn bytes_that_come_as_reading_resumes_wait_for_those_held_before() {
-    let config = Config {
-        backpressure_limit: 2000,
-        backpressure: Backpressure::PauseReading,
-        ..silent()
-    };
-    let mut shard = Shard::new(&config);
-    let mut client = Client::open(&mut shard, "/echo");
-    shard.wires[client.token.index()].stuck = true;
-    for more in 0..5 {
-        client.send(&mut shard, &vec![3; 1500 + more]);
-    }
-    assert!(shard.core.cx.held > 0, "reading is paused");
-    // One turn's events: the peer takes everything, and more had come from it.
-    let wire = &mut shard.wires[client.token.index()];
-    wire.stuck = false;
-    let sent = std::mem::take(&mut wire.in_flight);
-    shard.core.sent(client.token, &Ok(sent));
-    client.send(&mut shard, &[3; 1505]);
-    for _ in 0..5 {
-        shard.advance(MS);
-    }
-    assert_eq!(client.messages(&mut shard), 6);
-    assert_eq!(shard.app().echoed, [1500, 1501, 1502, 1503, 1504, 1505]);
 }
 
 #[test]

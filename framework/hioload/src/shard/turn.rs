@@ -311,6 +311,11 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
 }
 
 impl<A: App, S: Stop> Loop<SimDriver, A, S> {
+    /// Receive buffers the driver has lost.
+    pub(crate) fn lost_buffers(&mut self) -> usize {
+        self.driver.lost_buffers()
+    }
+
     /// When a turn has something to do: now or later. `None`: not before
     /// something happens on the network.
     pub(crate) fn next_time(&self) -> Option<Nanos> {

@@ -5,6 +5,9 @@ use crate::shard::ShardCore;
 use hioload_platform::DriverStats;
 
 /// What is left of a stopped server; all of it should be 0.
+///
+/// Publishes that a shard still had for another one when it ended are not
+/// counted: a stop does not wait for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Residue {
     /// Sockets and listeners attached to drivers.
@@ -13,6 +16,8 @@ pub struct Residue {
     pub in_flight: u64,
     /// Receive buffers that were not given back.
     pub leases: u64,
+    /// Receive buffers that were, and are in nobody's hands.
+    pub lost_buffers: u64,
     /// Connections in the shards' tables.
     pub connections: u64,
     /// Connections counted against `max_connections`.
@@ -29,8 +34,6 @@ pub struct Residue {
     pub topics: u64,
     /// Buckets of the table of interest in which a shard is marked.
     pub interest: u64,
-    /// Publishes kept for another shard whose inbox was full.
-    pub backlog: u64,
     /// Descriptors that are open.
     pub descriptors: u64,
 }
@@ -54,6 +57,5 @@ impl Residue {
         self.chunks += cx.outboxes.chunks_out() as u64;
         self.held += cx.held as u64;
         self.topics += cx.topics.len() as u64;
-        self.backlog += cx.outgoing.backlog() as u64;
     }
 }

@@ -122,6 +122,7 @@ impl<A: App> Simulated<A> {
                 running.turn()?;
                 if running.is_over() {
                     self.journal.note(now, Entry::Over { shard });
+                    self.residue.lost_buffers += running.lost_buffers() as u64;
                     let (core, driver) = running.parts();
                     self.residue.add_shard(core, &driver);
                     self.shards[shard] = None;

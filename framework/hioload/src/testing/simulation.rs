@@ -37,7 +37,7 @@ pub struct Simulation {
     faults: Faults,
     driver: SimConfig,
     inbox: usize,
-    pub(super) stalls: f64,
+    stalls: f64,
 }
 
 impl Simulation {

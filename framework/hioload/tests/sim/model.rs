@@ -1,9 +1,9 @@
 //! The shadow model: what each client is owed, and whether it was given that.
 //!
 //! Per connection: every answer exactly once and in the order of what was
-//! said. Per connection, topic and publisher: an unbroken run of what was
-//! published, none twice, from before the subscription was acknowledged to the
-//! end. Or the connection died, for a reason the model knows of.
+//! said. Per connection, topic and publisher: what was published, in order and
+//! none twice, without a gap from the acknowledgement of the subscription on.
+//! Or the connection died, for a reason the model knows of.
 
 mod person;
 
@@ -168,7 +168,7 @@ impl Model {
         let excused = match (code, reason) {
             (1001, "the server is stopping") => self.stopping,
             (1001, "idle for too long") => self.excuses.idles,
-            (1013, "reads too slowly") => self.excuses.tight,
+            (1008 | 1013, "reads too slowly") => self.excuses.tight,
             _ => asked || person.fate == Some(Fate::Garbage),
         };
         match person.fate {
@@ -195,7 +195,9 @@ impl Model {
             && end == End::Eof
             && patient
             && !person.due.is_empty();
-        let reason = person.fate.is_some() || person.excused || self.stopping;
+        // Closed for reading too slowly, and too slow to hear of it.
+        let choked = self.excuses.tight && self.excuses.slow;
+        let reason = person.fate.is_some() || person.excused || self.stopping || choked;
         if !reason || wrong || unanswered {
             let owed = person.due.len();
             let (fate, excused) = (person.fate, person.excused);

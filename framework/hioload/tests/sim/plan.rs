@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     /// Whether everything is delivered before the stop, or the stop comes amid
     /// traffic.
     pub(crate) settles: bool,
+    /// Whether the stop waits for nobody.
+    pub(crate) cuts: bool,
     /// Whether clients come and go all the time.
     pub(crate) churns: bool,
     /// Whether sockets run out now and then.
@@ -42,9 +44,10 @@ impl Plan {
         let mut random = SimRandom::new(seed);
         let mut one_in = |n: u64| random.below(n) == 0;
         let (rough, calm, pings, idles) = (one_in(2), one_in(8), one_in(2), one_in(6));
-        let (tight, crowded, stalls) = (one_in(4), one_in(2), one_in(3));
+        let (tight, crowded, stalls) = (one_in(3), one_in(2), one_in(2));
         let (settles, starves, churns) = (!one_in(4), one_in(4), one_in(3));
-        let (distributes, grows, roomy) = (one_in(3), one_in(2), one_in(4));
+        let (cuts, scarce) = (one_in(6), !one_in(3));
+        let (distributes, grows) = (one_in(3), one_in(2));
         let faults = if calm {
             Faults::none()
         } else {
@@ -65,28 +68,30 @@ impl Plan {
             handshake_timeout: ms(2000),
             close_timeout: ms(between(200, 1000)),
             drain_timeout: ms(between(500, 2000)),
-            backpressure_limit: if tight { 4096 } else { 1 << 20 },
-            backpressure: match between(0, 1) {
-                0 => Backpressure::PauseReading,
+            backpressure_limit: if tight {
+                index(between(1024, 6000))
+            } else {
+                1 << 20
+            },
+            backpressure: match between(0, 2) {
+                0 | 1 => Backpressure::PauseReading,
                 _ => Backpressure::Close(CloseCode::TRY_AGAIN),
             },
             ..Config::default()
         };
-        let mut count = |least, most| u16::try_from(between(least, most)).expect("a small number");
-        let driver = SimConfig {
-            recv_buffers: if roomy { count(20, 40) } else { count(2, 12) },
-            recv_buffers_max: if grows { count(4, 40) } else { 0 },
-            recv_shrink_after: u64::from(count(10, 1000)) * 1_000_000,
-            recv_buffer_size: index(between(32, 600)),
-            max_leases_per_socket: u32::try_from(between(1, 3)).expect("a small number"),
-            ..SimConfig::default()
-        };
+        let driver = driver(scarce, grows, &mut between);
         Self {
             config,
             faults,
             driver,
             inbox: if crowded { index(between(1, 4)) } else { 4096 },
-            stalls: if stalls { 0.03 } else { 0.0 },
+            stalls: if !stalls {
+                0.0
+            } else if between(0, 1) == 0 {
+                0.03
+            } else {
+                0.3
+            },
             clients: index(if churns {
                 between(60, 120)
             } else {
@@ -94,6 +99,7 @@ impl Plan {
             }),
             deeds: index(between(100, 600)),
             settles,
+            cuts,
             churns,
             starves,
         }
@@ -104,6 +110,16 @@ impl Plan {
         FATAL
             .iter()
             .any(|&fault| self.faults.probability(fault) > 0.0)
+    }
+
+    /// Whether one that does not read for a while may be given up.
+    pub(crate) fn is_impatient(&self) -> bool {
+        let Config {
+            ping_interval,
+            idle_timeout,
+            ..
+        } = self.config;
+        ping_interval.is_some() || idle_timeout.is_some() || self.is_tight()
     }
 
     /// Whether a client may be closed because it reads too slowly.
@@ -131,6 +147,21 @@ fn faults(rough: bool, pings: bool, churns: bool) -> Faults {
         faults = faults.with(Fault::SlowReader, 0.0);
     }
     faults
+}
+
+/// With few buffers streams stall, with many they run on while the shard does
+/// something else.
+fn driver(scarce: bool, grows: bool, between: &mut impl FnMut(u64, u64) -> u64) -> SimConfig {
+    let mut count = |least, most| u16::try_from(between(least, most)).expect("a small number");
+    let (recv_buffers, leases) = if scarce { (count(2, 12), 3) } else { (64, 16) };
+    SimConfig {
+        recv_buffers,
+        recv_buffers_max: if grows { count(4, 40) } else { 0 },
+        recv_shrink_after: u64::from(count(10, 1000)) * 1_000_000,
+        recv_buffer_size: usize::from(count(32, 600)),
+        max_leases_per_socket: u32::from(count(1, leases)),
+        ..SimConfig::default()
+    }
 }
 
 fn index(n: u64) -> usize {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hioload::CloseCode;
 
-use crate::model::{Due, Fate, pad};
+use crate::model::{Due, Fate, Verdict, pad};
 use crate::swarm::Swarm;
 
 /// Topics in use: few, so that they are shared, on every shard.
@@ -12,28 +12,30 @@ const TOPICS: [&str; 2] = ["news", "x"];
 
 impl Swarm {
     /// Somebody does something.
-    pub(crate) fn deed(&mut self) {
+    pub(crate) fn deed(&mut self) -> Verdict {
         let fresh = self.clients() < self.plan.clients;
         let rate = if self.plan.churns { 3 } else { 8 };
         if fresh && (self.clients() < 3 || self.one_in(rate)) {
             let deflates = self.one_in(4);
             self.connect(deflates);
-            return;
+            return Ok(());
         }
         if self.plan.starves && self.one_in(30) {
             let more = u32::try_from(self.below(3)).expect("a small number");
             self.server
                 .limit_sockets(self.random.chance(0.5).then_some(more));
-            return;
+            return Ok(());
         }
         let talking = self.model.talking();
         if talking.is_empty() {
-            return;
+            return Ok(());
         }
         let name = talking[self.below(talking.len())];
         let deeds = if self.plan.churns { 60 } else { 40 };
         match self.below(deeds) {
-            0..9 => self.echo(name),
+            0..7 => self.echo(name),
+            7 => self.stream(name)?,
+            8 => self.dial(name),
             9..12 => self.echo_binary(name),
             12..17 => self.subscribe(name),
             17..19 => self.unsubscribe(name),
@@ -44,6 +46,7 @@ impl Swarm {
             36..38 => self.ask_for_the_end(name),
             _ => self.end(name),
         }
+        Ok(())
     }
 
     fn one_in(&mut self, n: u64) -> bool {
@@ -63,7 +66,28 @@ impl Swarm {
         self.model.person(name).due.push_back(due);
     }
 
+    /// One message or a burst, more than is kept for one that reads slowly.
     fn echo(&mut self, name: usize) {
+        let burst = if self.one_in(6) { 10 } else { 1 };
+        for _ in 0..burst {
+            self.echo_one(name);
+        }
+    }
+
+    /// Messages one after the other, while what came before is dealt with.
+    fn stream(&mut self, name: usize) -> Verdict {
+        for _ in 0..20 {
+            self.echo_one(name);
+            let pause = Duration::from_micros(self.random.below(200));
+            self.pass(pause)?;
+            if !self.model.person(name).is_talking() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn echo_one(&mut self, name: usize) {
         let number = self.model.person(name).number();
         let long = match self.below(10) {
             0 => 6000,
@@ -118,6 +142,10 @@ impl Swarm {
         }
     }
 
+    fn dial(&mut self, name: usize) {
+        self.client(name).text("d");
+    }
+
     fn set_timer(&mut self, name: usize) {
         let number = self.model.person(name).number();
         let delay = self.random.below(400);
@@ -126,9 +154,10 @@ impl Swarm {
         self.model.person(name).timers.insert(number, earliest);
     }
 
-    /// A client that reads slowly, or not, may be given up from then on.
+    /// A client that reads slowly, or not, may be given up from then on, if the
+    /// server is set to look for such.
     fn change_pace(&mut self, name: usize) {
-        self.model.person(name).excused = true;
+        self.model.person(name).excused |= self.plan.is_impatient();
         let bytes = 1 + self.below(500);
         let every = Duration::from_micros(self.random.below(10_000));
         match self.below(3) {

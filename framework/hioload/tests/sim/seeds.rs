@@ -2,14 +2,12 @@
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::FromStr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::swarm::{Report, Swarm};
-
-/// Lines of history shown of a failure.
-const TAIL: usize = 60;
 
 /// A run that failed.
 #[derive(Debug)]
@@ -29,7 +27,8 @@ pub(crate) fn run(seed: u64) -> Result<Report, Failure> {
         Err(panic) => said(panic.as_ref()),
     };
     let mut history = swarm.server.history();
-    history.drain(..history.len().saturating_sub(TAIL));
+    let tail = asked("HIOLOAD_SIM_TAIL", 60);
+    history.drain(..history.len().saturating_sub(tail));
     // Its drivers would wait for what will never come.
     std::mem::forget(swarm);
     Err(Failure {
@@ -37,6 +36,15 @@ pub(crate) fn run(seed: u64) -> Result<Report, Failure> {
         reason,
         history,
     })
+}
+
+/// A number from the environment.
+fn asked<N: FromStr>(name: &str, default: N) -> N {
+    let Ok(text) = std::env::var(name) else {
+        return default;
+    };
+    let number = text.parse().ok();
+    number.unwrap_or_else(|| panic!("{name}={text} is no number"))
 }
 
 fn said(panic: &(dyn std::any::Any + Send)) -> String {
@@ -54,15 +62,9 @@ pub(crate) struct Seeds {
 
 impl Seeds {
     pub(crate) fn asked() -> Self {
-        let number = |name, default| match std::env::var(name) {
-            Ok(text) => text
-                .parse()
-                .unwrap_or_else(|_| panic!("{name}={text} is no number")),
-            Err(_) => default,
-        };
         Self {
-            from: number("HIOLOAD_SIM_FROM", 0),
-            count: number("HIOLOAD_SIM_SEEDS", 25),
+            from: asked("HIOLOAD_SIM_FROM", 0),
+            count: asked("HIOLOAD_SIM_SEEDS", 25),
         }
     }
 
@@ -110,13 +112,15 @@ pub(crate) fn check(seeds: Seeds) {
         Ok(reports) => {
             let sum = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
             eprintln!(
-                "{} seeds from {} passed in {:.1} s: {} answers and {} deliveries checked, {:.0} s simulated",
+                "{} seeds from {} passed in {:.1} s: {} answers and {} deliveries checked, \
+                 {:.0} s simulated, digest {:016x}",
                 reports.len(),
                 seeds.from,
                 start.elapsed().as_secs_f64(),
                 sum(|report| report.answered),
                 sum(|report| report.delivered),
                 sum(|report| report.time) as f64 / 1e9,
+                reports.iter().fold(0, |all, report| all ^ report.digest),
             );
         }
         Err(Failure {

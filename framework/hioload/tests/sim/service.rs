@@ -6,11 +6,15 @@
 //! | `s T`, `u T` (subscribe, unsubscribe) | the same |
 //! | `p T N pad` | `p T N`; all other subscribers of T: `m T name N pad` |
 //! | `t MS N` | `t N`, after so long |
+//! | `d` | nothing; the shard dials the server, echoes something there, and closes |
 //! | `c CODE` | a Close frame |
 //! | `x` | the end |
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use hioload::client::{Accepted, Dial, DialError};
 
 use hioload::{
     App, Close, CloseCode, Conn, ConnId, Kind, Message, Nanos, PublishOutcome, Request, Turn,
@@ -21,12 +25,27 @@ use hioload::{
 /// be stalled.
 const LATE: Nanos = 200_000_000;
 
-#[derive(Default)]
+/// The name of the near end of a connection dialled from here.
+const NEAR: &str = "near";
+
+/// What the near end says, to be echoed by the far one.
+const GREETING: &str = "e there?";
+
 pub(crate) struct Service {
+    dial: Arc<Dial>,
     timers: BTreeMap<u64, Alarm>,
     set: u64,
     opened: usize,
     closed: usize,
+    dials: Dials,
+}
+
+/// What became of dials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Dials {
+    pub(crate) begun: usize,
+    pub(crate) granted: usize,
+    pub(crate) failed: usize,
 }
 
 struct Alarm {
@@ -36,6 +55,21 @@ struct Alarm {
 }
 
 impl Service {
+    pub(crate) fn new(dial: &Arc<Dial>) -> Self {
+        Self {
+            dial: Arc::clone(dial),
+            timers: BTreeMap::new(),
+            set: 0,
+            opened: 0,
+            closed: 0,
+            dials: Dials::default(),
+        }
+    }
+
+    pub(crate) fn dials(&self) -> Dials {
+        self.dials
+    }
+
     /// WebSockets that were opened and not closed.
     pub(crate) fn open(&self) -> usize {
         self.opened - self.closed
@@ -79,8 +113,20 @@ impl App for Service {
         Upgrade::accept()
     }
 
-    fn open(&mut self, _conn: &mut Conn<'_>, _name: &mut String) {
+    fn open(&mut self, conn: &mut Conn<'_>, name: &mut String) {
         self.opened += 1;
+        if name == NEAR {
+            conn.send(GREETING);
+        }
+    }
+
+    fn connected(&mut self, _accepted: &Accepted<'_>, name: &mut String) {
+        self.dials.granted += 1;
+        NEAR.clone_into(name);
+    }
+
+    fn dial_failed(&mut self, _turn: &mut Turn<'_, String>, _key: u64, _error: &DialError) {
+        self.dials.failed += 1;
     }
 
     fn message(&mut self, conn: &mut Conn<'_>, name: &mut String, message: Message<'_>) {
@@ -89,6 +135,10 @@ impl App for Service {
             return;
         }
         let text = message.as_text().expect("a text message holds text");
+        if name == NEAR {
+            assert_eq!(text, GREETING, "the far end echoes");
+            return conn.close(CloseCode::NORMAL, "");
+        }
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         match verb {
             "e" => drop(conn.send(message)),
@@ -102,6 +152,10 @@ impl App for Service {
             }
             "p" => Self::publish(conn, name, rest),
             "t" => self.set_timer(conn, rest),
+            "d" => {
+                self.dials.begun += 1;
+                conn.connect(&self.dial, 0).expect("few dials wait");
+            }
             "c" => conn.close(CloseCode(rest.parse().expect("a code")), "asked for"),
             "x" => conn.terminate(),
             verb => panic!("{verb:?} is no verb"),

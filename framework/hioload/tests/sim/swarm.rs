@@ -1,8 +1,10 @@
 //! One run: a server, its clients, the model beside them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hioload::Nanos;
+use hioload::client::Dial;
 use hioload::testing::{ClientId, End, Fault, FaultCounts, Simulated, Simulation};
 use hioload_platform::backend::sim::SimRandom;
 
@@ -17,6 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// What a stop may take that waits for nobody: some completions, each delayed,
+/// and wakes.
+const CUT: Nanos = 300_000_000;
 
 pub(crate) struct Swarm {
     pub(crate) plan: Plan,
@@ -43,13 +49,15 @@ pub(crate) struct Report {
 impl Swarm {
     pub(crate) fn start(seed: u64) -> Self {
         let plan = Plan::of(seed);
+        let dial = Dial::new("ws://10.0.0.1/far").expect("the simulation's address");
+        let dial = Arc::new(dial.timeout(Duration::from_secs(5)));
         let server = Simulation::new(seed)
             .config(plan.config.clone())
             .faults(plan.faults)
             .driver(plan.driver)
             .inbox(plan.inbox)
             .stalls(plan.stalls)
-            .start(|_shard| Service::default())
+            .start(|_shard| Service::new(&dial))
             .expect("a plan can be carried out");
         let excuses = Excuses {
             tight: plan.is_tight(),
@@ -71,7 +79,7 @@ impl Swarm {
     /// The whole run.
     pub(crate) fn run(&mut self) -> Result<Report, String> {
         for _ in 0..self.plan.deeds {
-            self.deed();
+            self.deed()?;
             self.pause()?;
         }
         self.server.limit_sockets(None);
@@ -120,7 +128,7 @@ impl Swarm {
         self.pass(Duration::from_micros(micros))
     }
 
-    fn pass(&mut self, time: Duration) -> Verdict {
+    pub(crate) fn pass(&mut self, time: Duration) -> Verdict {
         let ran = self.server.run_for(time);
         ran.map_err(|stuck| stuck.to_string())?;
         self.look()
@@ -154,7 +162,17 @@ impl Swarm {
 
     /// Everything owed is delivered, and whoever is gone is found to be.
     fn settle(&mut self) -> Verdict {
+        for name in 0..self.clients() {
+            if !self.model.person(name).excused {
+                self.client(name).read_freely();
+            }
+        }
         self.wait(|swarm| swarm.model.owed())?;
+        self.wait(|swarm| {
+            let dials = swarm.apps().map(Service::dials);
+            let undecided = dials.filter(|dials| dials.begun != dials.granted + dials.failed);
+            undecided.map(|dials| format!("{dials:?}")).collect()
+        })?;
         let silent = self.plan.config.ping_interval.is_none();
         self.wait(|swarm| {
             let gone = swarm.server.injected().of(Fault::HalfOpen) + swarm.vanished;
@@ -168,10 +186,17 @@ impl Swarm {
         self.check_apps()
     }
 
+    fn apps(&self) -> impl Iterator<Item = &Service> {
+        (0..self.plan.config.shards).filter_map(|shard| self.server.app(shard))
+    }
+
     /// The apps have heard of every end.
     fn check_apps(&self) -> Verdict {
-        let apps = (0..self.plan.config.shards).filter_map(|shard| self.server.app(shard));
-        let open: usize = apps.map(Service::open).sum();
+        let failed: usize = self.apps().map(|app| app.dials().failed).sum();
+        if failed > 0 && !self.plan.is_rough() && !self.plan.starves {
+            return Err(format!("{failed} dials failed for no reason"));
+        }
+        let open: usize = self.apps().map(Service::open).sum();
         let counted = self.server.handle().metrics().connections();
         if counted == open as u64 {
             return Ok(());
@@ -184,7 +209,15 @@ impl Swarm {
     /// The server stops by its deadline and leaves nothing behind.
     fn stop(&mut self) -> Verdict {
         self.model.stopping = true;
+        if self.plan.cuts {
+            self.server.handle().stop_now();
+        }
+        let before = self.server.now();
         let residue = self.server.stop().map_err(|stuck| stuck.to_string())?;
+        let took = self.server.now() - before;
+        if self.plan.cuts && took > CUT {
+            return Err(format!("{took} ns to cut everything"));
+        }
         self.look()?;
         if !residue.is_nothing() {
             return Err(format!("something is left: {residue:?}"));
@@ -197,7 +230,7 @@ impl Swarm {
 
     /// In a network that loses nobody, whoever reads was told of the stop.
     fn check_farewells(&self) -> Verdict {
-        if self.plan.is_rough() || self.model.excuses.slow {
+        if self.plan.is_rough() || self.model.excuses.slow || !self.plan.settles || self.plan.cuts {
             return Ok(());
         }
         for (name, person) in self.model.people().iter().enumerate() {

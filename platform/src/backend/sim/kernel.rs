@@ -109,11 +109,7 @@ impl World {
             }
             Request::Connect { end, tag, timeout } => {
                 self.start(driver, tag, Descriptor::End(end));
-                if let Some(endpoint) = self.ends.get_mut(&end) {
-                    endpoint.connect = Some((driver, tag));
-                }
-                let at = self.now.saturating_add(timeout);
-                self.agenda.add(at, Action::ConnectTimeout { driver, tag });
+                self.await_answer(end, driver, tag, timeout);
             }
             Request::Poll { source, tag } => {
                 self.start(driver, tag, Descriptor::Source(source));

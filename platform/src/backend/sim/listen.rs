@@ -200,6 +200,23 @@ impl World {
         }
     }
 
+    /// A driver wants to hear of the answer, which may have come already: the
+    /// request left when it was made.
+    pub(super) fn await_answer(&mut self, id: EndId, driver: DriverId, tag: Tag, timeout: Nanos) {
+        let Some(end) = self.ends.get_mut(&id) else {
+            return;
+        };
+        end.connect = Some((driver, tag));
+        match end.stage {
+            Stage::Connecting => {
+                let at = self.now.saturating_add(timeout);
+                self.agenda.add(at, Action::ConnectTimeout { driver, tag });
+            }
+            Stage::Open => self.finish(driver, tag, Ok(0)),
+            Stage::Failed(failure) => self.finish(driver, tag, Err(failure)),
+        }
+    }
+
     pub(super) fn connect_timed_out(&mut self, driver: DriverId, tag: Tag) {
         let Some(Descriptor::End(end)) = self.target(driver, tag) else {
             return;

@@ -280,3 +280,23 @@ fn nobody_answers_and_then_the_kernel_gives_up() {
     let seconds = (net.now() - start) / 1_000_000_000;
     assert_eq!(seconds, 127, "net.ipv4.tcp_syn_retries");
 }
+
+#[test]
+fn an_answer_that_comes_before_the_driver_waits_is_not_lost() {
+    let net = SimNet::stepped(1, Faults::none());
+    let mut driver = driver(&net);
+    let options = ListenOptions::new(([127, 0, 0, 1], 0).into());
+    let listener = net.listen(&options).expect("a free port");
+    let connect = crate::driver::Connect {
+        addr: listener.local_addr(),
+        source: None,
+        timeout: 1_000_000_000,
+    };
+    let token = driver.connect(&connect).expect("our address");
+    net.advance_to(net.now() + 1_000_000);
+    let connected = events(&mut driver, net.now());
+    assert!(
+        matches!(&connected[..], [Event::Connected { token: of, outcome: Ok(()) }] if *of == token),
+        "{connected:?}"
+    );
+}
