@@ -286,7 +286,7 @@ pub struct DriverStats {
     pub completions: u64,
     /// Completions of an earlier generation, dropped.
     pub stale: u64,
-    /// Receives that ended because the pool was empty.
+    /// Receives that found the pool empty.
     pub pool_exhausted: u64,
     /// Receives paused because one socket held its share of the pool.
     pub lease_capped: u64,

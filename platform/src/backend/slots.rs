@@ -3,6 +3,17 @@
 use crate::driver::Token;
 use crate::error::DriverError;
 
+/// What a slot is used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Role {
+    #[default]
+    Free,
+    Listener,
+    Connecting,
+    Stream,
+    Source,
+}
+
 /// What one slot holds, in this life or between two.
 pub(super) trait Slot: Default {
     /// Which life this is, or was.

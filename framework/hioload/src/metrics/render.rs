@@ -104,7 +104,7 @@ const PLAIN: [Plain; 17] = [
     (
         "hioload_recv_pool_exhausted_total",
         "counter",
-        "Receives stalled by an empty pool.",
+        "Receives that found the pool empty.",
         |s| &s.recv_pool_exhausted,
     ),
     (

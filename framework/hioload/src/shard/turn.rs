@@ -186,12 +186,10 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
     /// Takes what the accepting shard has handed over: at most as many as one
     /// turn of it accepts.
     fn take_handed(&mut self) {
-        let Some(distribution) = self.peers.distribution.clone() else {
-            return;
-        };
         let own = self.core.context().shard;
         for _ in 0..D::BATCH {
-            let Some(handed) = distribution.take(own) else {
+            let shared = self.peers.distribution.as_ref();
+            let Some(handed) = shared.and_then(|shared| shared.take(own)) else {
                 return;
             };
             self.adopt(handed);

@@ -103,8 +103,8 @@ impl CompioDriver {
             return None;
         }
         let fd = entry.fd.as_ref()?;
-        if !self.buffers.stocked() {
-            self.buffers.grow(self.clock.now());
+        if !self.buffers.stocked() && self.buffers.grow(self.clock.now()) {
+            self.stats.pool_exhausted += 1;
         }
         let filled = self
             .buffers

@@ -3,19 +3,9 @@
 use compio_driver::{Key, SharedFd};
 
 use super::system::{Owned, ReadyOp, SendOp};
+pub(super) use crate::backend::slots::Role;
 use crate::backend::slots::{Slot, Slots};
 use crate::driver::Token;
-
-/// What a slot is used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Role {
-    #[default]
-    Free,
-    Listener,
-    Connecting,
-    Stream,
-    Source,
-}
 
 /// States of a slot that are not exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,20 +3,10 @@
 use super::op::Descriptor;
 use super::world::EndId;
 use crate::backend::batch::Batch;
+pub(super) use crate::backend::slots::Role;
 use crate::backend::slots::{Slot, Slots};
 use crate::driver::Token;
 use crate::error::DriverError;
-
-/// What a slot is used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Role {
-    #[default]
-    Free,
-    Listener,
-    Connecting,
-    Stream,
-    Source,
-}
 
 /// What goes on with the receive stream.
 #[derive(Clone, Copy, Debug, Default)]

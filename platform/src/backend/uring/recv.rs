@@ -65,7 +65,9 @@ impl UringDriver {
         if held || !entry.has(Flags::RECV_WANTED) || entry.role != Role::Stream {
             return;
         }
-        if !self.buffers.stocked() && !self.buffers.grow(self.clock.now()) {
+        let dry = !self.buffers.stocked();
+        self.stats.pool_exhausted += u64::from(dry);
+        if dry && !self.buffers.grow(self.clock.now()) {
             // Armed on an empty ring it would fail at once.
             entry.flags.set(Flags::LISTED_STALLED);
             self.stalled.push(token.slot());
@@ -123,7 +125,8 @@ impl UringDriver {
             0 => self.recv_over(token, RecvEnd::Eof, events),
             _ => match -result {
                 libc::ENOBUFS => {
-                    self.stats.pool_exhausted += 1;
+                    // While it is empty, arming counts.
+                    self.stats.pool_exhausted += u64::from(self.buffers.stocked());
                     self.arm_recv(token);
                 }
                 libc::ECANCELED | libc::EINTR => self.arm_recv(token),

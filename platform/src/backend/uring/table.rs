@@ -3,20 +3,10 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::send::SendOp;
+pub(super) use crate::backend::slots::Role;
 use crate::backend::slots::{Slot, Slots};
 use crate::driver::Token;
 use crate::error::DriverError;
-
-/// What a slot is used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Role {
-    #[default]
-    Free,
-    Listener,
-    Connecting,
-    Stream,
-    Source,
-}
 
 /// States of a slot that are not exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
