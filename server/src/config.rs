@@ -420,6 +420,10 @@ fn config(cli: &Cli, file: &File) -> Result<Config, SettingsError> {
         let chosen = flag.or(value.map(|Span(span)| span));
         chosen.map_or(default, |span| (!span.is_zero()).then_some(span))
     };
+    let recv_buffers_max = cli
+        .recv_buffers_max
+        .or(file.limits.recv_buffers_max)
+        .unwrap_or(default.recv_buffers_max);
     let code = file
         .backpressure
         .close_code
@@ -431,11 +435,12 @@ fn config(cli: &Cli, file: &File) -> Result<Config, SettingsError> {
             .unwrap_or(default.max_message),
         max_head: file.limits.max_head.unwrap_or(default.max_head),
         max_headers: file.limits.max_headers.unwrap_or(default.max_headers),
-        recv_buffers: file.limits.recv_buffers.unwrap_or(default.recv_buffers),
-        recv_buffers_max: cli
-            .recv_buffers_max
-            .or(file.limits.recv_buffers_max)
-            .unwrap_or(default.recv_buffers_max),
+        // Who asks for few at most need not know how many there are at first.
+        recv_buffers: file
+            .limits
+            .recv_buffers
+            .unwrap_or(default.recv_buffers.min(recv_buffers_max)),
+        recv_buffers_max,
         handshake_timeout: span(&file.timeouts.handshake, default.handshake_timeout),
         close_timeout: span(&file.timeouts.close, default.close_timeout),
         idle_timeout: optional(cli.idle_timeout, &file.timeouts.idle, default.idle_timeout),
@@ -618,6 +623,15 @@ mod tests {
         assert_eq!((config.cpus, config.max_connections), (flags.cpus, 60));
         assert_eq!(config.placement, placement::Placement::Pack);
         assert!(!json);
+    }
+
+    #[test]
+    fn the_receive_pool_begins_with_no_more_than_it_may_have() {
+        let few = settings(&["--recv-buffers-max", "3"], "").config;
+        assert_eq!((few.recv_buffers, few.recv_buffers_max), (3, 3));
+        let many = settings(&[], "[limits]\nrecv_buffers_max = 200").config;
+        assert_eq!((many.recv_buffers, many.recv_buffers_max), (16, 200));
+        few.check().unwrap();
     }
 
     #[test]
