@@ -43,24 +43,14 @@ pub struct Returned {
 }
 
 impl RecvPool {
-    /// Allocates `count` buffers of `size` bytes, page aligned; the pool keeps
-    /// its size.
+    /// Allocates `count` buffers of `size` bytes, page aligned, of a pool that
+    /// may grow to `most`. A `most` below `count` means `count`.
     ///
     /// # Panics
     /// When `count` or `size` is zero or their product overflows: the
     /// configuration is checked before.
     #[must_use]
-    pub fn new(count: u16, size: usize) -> Rc<Self> {
-        Self::growing(count, count, size)
-    }
-
-    /// Allocates `count` buffers of `size` bytes of a pool that may grow to
-    /// `most`. A `most` below `count` means `count`.
-    ///
-    /// # Panics
-    /// As [`new`](Self::new).
-    #[must_use]
-    pub fn growing(count: u16, most: u16, size: usize) -> Rc<Self> {
+    pub fn new(count: u16, most: u16, size: usize) -> Rc<Self> {
         let most = most.max(count);
         Rc::new(Self {
             slabs: Slabs::new(count, size),
@@ -272,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_buffer_returns_once_after_its_last_lease_and_the_kernel() {
-        let pool = RecvPool::new(2, 4096);
+        let pool = RecvPool::new(2, 2, 4096);
         pool.lend(1);
         // SAFETY: nothing but this test holds the buffer; the ranges differ.
         let first = unsafe { pool.lease(7, 1, 0, 10, true) };
@@ -304,7 +294,7 @@ mod tests {
 
     #[test]
     fn a_pool_doubles_to_its_bound_and_gives_back_what_nobody_uses() {
-        let pool = RecvPool::growing(2, 7, 4096);
+        let pool = RecvPool::new(2, 7, 4096);
         assert_eq!((pool.grow(), pool.grow(), pool.grow()), (2..4, 4..7, 7..7));
         pool.lend(5);
         // SAFETY: nothing but this test knows the buffers.
@@ -323,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_buffer_the_kernel_still_fills_does_not_return() {
-        let pool = RecvPool::new(1, 4096);
+        let pool = RecvPool::new(1, 1, 4096);
         pool.lend(0);
         // SAFETY: nothing but this test holds the buffer.
         drop(unsafe { pool.lease(3, 0, 0, 5, true) });

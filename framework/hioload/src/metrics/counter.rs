@@ -87,7 +87,6 @@ pub(crate) struct ShardMetrics {
     pub(crate) turns: Counter,
     pub(crate) send_bytes_pending: Counter,
     pub(crate) recv_leases: Counter,
-    pub(crate) recv_pool_exhausted: Counter,
     pub(crate) accept_paused: Counter,
     closes: [Counter; NAMED_CODES + 2],
     refusals: [Counter; Refusal::LABELS.len()],
@@ -123,7 +122,6 @@ impl ShardMetrics {
 
     pub(crate) fn driver(&self, stats: &DriverStats) {
         self.recv_leases.set(stats.leases_out);
-        self.recv_pool_exhausted.set(stats.pool_exhausted);
         self.accept_paused.set(stats.accept_paused);
         self.pools.receive(stats);
     }

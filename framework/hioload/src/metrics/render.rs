@@ -13,7 +13,7 @@ type Plain = (
     fn(&ShardMetrics) -> &Counter,
 );
 
-const PLAIN: [Plain; 17] = [
+const PLAIN: [Plain; 16] = [
     ("hioload_connections", "gauge", "Open WebSockets.", |s| {
         &s.connections
     }),
@@ -100,12 +100,6 @@ const PLAIN: [Plain; 17] = [
         "gauge",
         "Receive buffers in use.",
         |s| &s.recv_leases,
-    ),
-    (
-        "hioload_recv_pool_exhausted_total",
-        "counter",
-        "Receives that found the pool empty.",
-        |s| &s.recv_pool_exhausted,
     ),
     (
         "hioload_accept_paused_total",

@@ -51,7 +51,7 @@ impl Buffers {
     pub(super) fn new(config: &CompioConfig, now: Nanos) -> Self {
         let (count, most) = (config.recv_buffers, config.recv_buffers_max);
         Self {
-            pool: RecvPool::growing(count, most, config.recv_buffer_size),
+            pool: RecvPool::new(count, most, config.recv_buffer_size),
             free: (0..count).rev().collect(),
             current: None,
             returned: Vec::new(),

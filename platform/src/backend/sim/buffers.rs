@@ -23,7 +23,7 @@ impl Buffers {
     pub(super) fn new(config: &SimConfig, now: Nanos, requests: &mut Vec<Request>) -> Self {
         let (count, most) = (config.recv_buffers, config.recv_buffers_max);
         let mut buffers = Self {
-            pool: RecvPool::growing(count, most, config.recv_buffer_size),
+            pool: RecvPool::new(count, most, config.recv_buffer_size),
             posted: 0,
             scratch: Vec::new(),
             growth: Growth::new(config.recv_shrink_after, now),

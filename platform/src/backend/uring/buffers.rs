@@ -68,7 +68,7 @@ impl BufferRing {
         incremental: bool,
         now: Nanos,
     ) -> io::Result<Self> {
-        let pool = RecvPool::growing(sizes.count, sizes.most, sizes.size);
+        let pool = RecvPool::new(sizes.count, sizes.most, sizes.size);
         let most = pool.most();
         let slots = most.next_power_of_two();
         let layout = Layout::array::<Posted>(usize::from(slots))
