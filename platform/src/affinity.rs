@@ -57,7 +57,23 @@ pub fn allowed() -> Result<Vec<usize>, AffinityError> {
 /// # Errors
 /// [`AffinityError::NotAllowed`] names the CPUs that can be used.
 pub fn pin(cpu: usize) -> Result<(), AffinityError> {
-    imp::pin(cpu)
+    imp::confine(&[cpu])
+}
+
+/// Lets the calling thread run on these CPUs and no others, whatever it was
+/// confined to before. On Windows, where a thread runs in one group of 64
+/// CPUs, on those in the group of the first.
+///
+/// # Errors
+/// [`AffinityError::NotAllowed`] with the first CPU when none of them can be
+/// used, or one does not exist.
+pub fn confine(cpus: &[usize]) -> Result<(), AffinityError> {
+    imp::confine(cpus)
+}
+
+/// The CPU an error is about; none at all is as a CPU that does not exist.
+fn first(cpus: &[usize]) -> usize {
+    cpus.first().copied().unwrap_or(usize::MAX)
 }
 
 impl AffinityError {
@@ -110,6 +126,22 @@ mod tests {
             allowed().expect("affinity can be read")
         });
         assert_eq!(pinned.join().expect("the thread ends"), [cpu]);
+    }
+
+    #[test]
+    fn a_pinned_thread_may_be_given_all_cpus_again() {
+        let all = allowed().expect("affinity can be read");
+        let widened = std::thread::spawn({
+            let all = all.clone();
+            move || {
+                pin(all[0]).expect("an allowed CPU can be used");
+                confine(&all).expect("allowed CPUs can be used");
+                allowed().expect("affinity can be read")
+            }
+        });
+        assert_eq!(widened.join().expect("the thread ends"), all);
+        let none = confine(&[]).expect_err("a thread runs somewhere");
+        assert!(matches!(none, AffinityError::NotAllowed { .. }), "{none}");
     }
 
     #[test]

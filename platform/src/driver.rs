@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use crate::buffer::{Growth, Lease, RecvPool, Segment};
 use crate::clock::Nanos;
 use crate::error::DriverError;
+use crate::source::Source;
 use crate::wake::Wake;
 
 /// A completion-based network driver, owned by one thread.
@@ -41,7 +43,9 @@ use crate::wake::Wake;
 /// - **D5 close is a protocol.** [`close`](Driver::close) cancels, waits for
 ///   every terminal event of that socket, closes the descriptor, then emits
 ///   [`Event::Closed`] exactly once and last. The slot is not given out again
-///   before the next wait.
+///   before the next wait. A listener accepts first what waits at it, as far as
+///   the system lets it (not on Windows): the kernel would reset it. What
+///   connects after that and before the descriptor is closed is reset.
 /// - **D6 tokens carry a generation.** An event of an earlier generation is
 ///   dropped and counted; a request with a stale token does nothing.
 /// - **D7 wake is cross-thread, cheap and coalesced.** Any number of wakes
@@ -62,8 +66,6 @@ pub trait Driver: Sized {
     type Socket: Send + fmt::Debug + 'static;
     /// A bound, listening socket not attached to any driver.
     type Listener: Send + 'static;
-    /// A foreign event source: a descriptor on Unix.
-    type Source: 'static;
     /// Wakes this driver from any thread.
     type Waker: Wake;
 
@@ -94,8 +96,9 @@ pub trait Driver: Sized {
     /// token is closed. The source stays open until then.
     ///
     /// # Errors
-    /// When the table of attached sockets is full.
-    fn watch(&mut self, source: Self::Source) -> Result<Token, DriverError>;
+    /// When the table of attached sockets is full, and
+    /// [`DriverError::Foreign`].
+    fn watch(&mut self, source: Source) -> Result<Token, DriverError>;
 
     /// The address of the other side, while attached and connected.
     fn peer_addr(&self, token: Token) -> Option<SocketAddr>;
@@ -155,8 +158,12 @@ pub trait Driver: Sized {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token {
     slot: u32,
-    generation: u32,
+    /// One more than the generation.
+    life: NonZeroU32,
 }
+
+// Tables hold an `Option` per slot or timer.
+const _: () = assert!(size_of::<Option<Token>>() == 8);
 
 impl Token {
     /// Generations count modulo this: 28 bits, so that a token and an operation
@@ -168,7 +175,7 @@ impl Token {
     pub const fn new(slot: u32, generation: u32) -> Self {
         Self {
             slot,
-            generation: generation % Self::GENERATIONS,
+            life: NonZeroU32::MIN.saturating_add(generation % Self::GENERATIONS),
         }
     }
 
@@ -187,13 +194,13 @@ impl Token {
     /// Which life of the slot this is.
     #[must_use]
     pub const fn generation(self) -> u32 {
-        self.generation
+        self.life.get() - 1
     }
 }
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.slot, self.generation)
+        write!(f, "{}#{}", self.slot, self.generation())
     }
 }
 

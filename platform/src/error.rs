@@ -26,6 +26,10 @@ pub enum DriverError {
         /// The configured bound.
         limit: u32,
     },
+    /// A source of the system was given to a simulated driver, or the other way
+    /// round.
+    #[error("the source belongs to another kind of machine than the driver")]
+    Foreign,
     /// A system call failed.
     #[error("{call} failed: {source}")]
     System {

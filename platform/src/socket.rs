@@ -119,6 +119,17 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Another descriptor of the same socket: what waits to be accepted waits
+    /// until the last of them is closed.
+    ///
+    /// # Errors
+    /// Those of `dup`.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+}
+
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
         Self(listener.into())

@@ -4,7 +4,7 @@ use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
-use super::AffinityError;
+use super::{AffinityError, first};
 
 pub(super) fn allowed() -> Result<Vec<usize>, AffinityError> {
     let set = sched_getaffinity(Pid::from_raw(0))
@@ -14,13 +14,15 @@ pub(super) fn allowed() -> Result<Vec<usize>, AffinityError> {
         .collect())
 }
 
-pub(super) fn pin(cpu: usize) -> Result<(), AffinityError> {
+pub(super) fn confine(cpus: &[usize]) -> Result<(), AffinityError> {
     let mut set = CpuSet::new();
-    set.set(cpu)
-        .map_err(|_too_large| AffinityError::not_allowed(cpu))?;
+    for &cpu in cpus {
+        set.set(cpu)
+            .map_err(|_too_large| AffinityError::not_allowed(cpu))?;
+    }
     match sched_setaffinity(Pid::from_raw(0), &set) {
         Ok(()) => Ok(()),
-        Err(Errno::EINVAL) => Err(AffinityError::not_allowed(cpu)),
+        Err(Errno::EINVAL) => Err(AffinityError::not_allowed(first(cpus))),
         Err(error) => Err(AffinityError::system("sched_setaffinity", error.into())),
     }
 }

@@ -11,7 +11,7 @@ use windows_sys::Win32::System::Threading::{
     GetThreadGroupAffinity, SetThreadGroupAffinity,
 };
 
-use super::AffinityError;
+use super::{AffinityError, first};
 
 /// CPUs of one group, in a mask of 64 bits.
 const GROUP: usize = 64;
@@ -30,10 +30,12 @@ pub(super) fn allowed() -> Result<Vec<usize>, AffinityError> {
         .collect())
 }
 
-pub(super) fn pin(cpu: usize) -> Result<(), AffinityError> {
+pub(super) fn confine(cpus: &[usize]) -> Result<(), AffinityError> {
+    let cpu = first(cpus);
     let group = u16::try_from(cpu / GROUP).map_err(|_too_large| AffinityError::not_allowed(cpu))?;
+    let same_group = cpus.iter().filter(|&other| other / GROUP == cpu / GROUP);
     let wanted = GROUP_AFFINITY {
-        Mask: 1 << (cpu % GROUP),
+        Mask: same_group.fold(0, |mask, cpu| mask | 1 << (cpu % GROUP)),
         Group: group,
         Reserved: [0; 3],
     };

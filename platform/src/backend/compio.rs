@@ -58,6 +58,7 @@ use crate::clock::{Clock, Nanos};
 use crate::driver::{Connect, Driver, DriverStats, Event, Token};
 use crate::error::DriverError;
 use crate::socket::{Listener, Socket};
+use crate::source::Source;
 
 /// The name errors and reports use.
 pub(crate) const NAME: &str = system::NAME;
@@ -157,7 +158,6 @@ impl CompioDriver {
 impl Driver for CompioDriver {
     type Socket = Socket;
     type Listener = Listener;
-    type Source = Owned;
     type Waker = CompioWaker;
 
     fn now(&self) -> Nanos {
@@ -178,7 +178,8 @@ impl Driver for CompioDriver {
         self.start_connect(target)
     }
 
-    fn watch(&mut self, source: Owned) -> Result<Token, DriverError> {
+    fn watch(&mut self, source: Source) -> Result<Token, DriverError> {
+        let source = source.of_the_system()?;
         let token = self.attach(Role::Source, source)?;
         self.arm_watch(token);
         Ok(token)

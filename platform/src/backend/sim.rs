@@ -62,6 +62,7 @@ use crate::buffer::Segment;
 use crate::clock::Nanos;
 use crate::driver::{Connect, Driver, DriverStats, Event, Token};
 use crate::error::DriverError;
+use crate::source::Source;
 
 /// A driver on a simulated network.
 pub struct SimDriver {
@@ -162,7 +163,6 @@ impl SimDriver {
 impl Driver for SimDriver {
     type Socket = SimSocket;
     type Listener = SimListener;
-    type Source = SimSource;
     type Waker = SimWaker;
 
     fn now(&self) -> Nanos {
@@ -187,7 +187,8 @@ impl Driver for SimDriver {
         self.start_connect(target)
     }
 
-    fn watch(&mut self, source: SimSource) -> Result<Token, DriverError> {
+    fn watch(&mut self, source: Source) -> Result<Token, DriverError> {
+        let source = source.simulated()?;
         self.table.check_room()?;
         let id = source.release().map(Descriptor::Source);
         let token = self.table.attach(Role::Source, id)?;

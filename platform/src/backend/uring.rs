@@ -41,7 +41,6 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 
 pub use config::{RecvMode, UringConfig};
 pub use wake::UringWaker;
@@ -61,6 +60,7 @@ use crate::clock::{Clock, Nanos};
 use crate::driver::{Connect, Driver, DriverStats, Event, Token};
 use crate::error::DriverError;
 use crate::socket::{Listener, Socket};
+use crate::source::Source;
 
 /// The name errors and reports use.
 pub(crate) const NAME: &str = "io_uring";
@@ -175,7 +175,6 @@ fn lend_buffers(
 impl Driver for UringDriver {
     type Socket = Socket;
     type Listener = Listener;
-    type Source = OwnedFd;
     type Waker = UringWaker;
 
     fn now(&self) -> Nanos {
@@ -196,7 +195,8 @@ impl Driver for UringDriver {
         self.start_connect(target)
     }
 
-    fn watch(&mut self, source: OwnedFd) -> Result<Token, DriverError> {
+    fn watch(&mut self, source: Source) -> Result<Token, DriverError> {
+        let source = source.of_the_system()?;
         let token = self.table.attach(Role::Source, source)?;
         self.arm_poll(token);
         Ok(token)

@@ -144,11 +144,13 @@ impl Chunk {
 
     /// Bytes that can still be appended.
     #[must_use]
+    #[inline]
     pub fn room(&self) -> usize {
         self.bytes.capacity() - self.bytes.len()
     }
 
     /// Appends as much of `bytes` as there is room for; returns how much.
+    #[inline]
     pub fn append(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(self.room());
         self.bytes.extend_from_slice(&bytes[..taken]);

@@ -92,6 +92,28 @@ impl AsFd for Socket {
     }
 }
 
+impl Listener {
+    /// A listening TCP socket that was made elsewhere: handed over, or
+    /// inherited. Whether it is non-blocking is left alone, since that is
+    /// shared with whoever else holds it.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is something else; those of the calls.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        let socket = socket2::Socket::from(fd);
+        if socket.r#type()? != socket2::Type::STREAM || !socket.is_listener()? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it does not listen for streams",
+            ));
+        }
+        let listener = Self(socket);
+        listener.local_addr()?;
+        listener.0.set_tcp_nodelay(true)?;
+        Ok(listener)
+    }
+}
+
 impl From<Listener> for OwnedFd {
     fn from(listener: Listener) -> Self {
         listener.0.into()

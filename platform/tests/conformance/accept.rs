@@ -114,6 +114,40 @@ pub(crate) fn a_closed_listener_accepts_nothing<F: Fixture>() {
     );
 }
 
+/// The kernel would reset them. Windows does, see `compio/system/windows.rs`.
+#[cfg(unix)]
+pub(crate) fn what_waits_at_a_listener_that_closes_is_accepted<F: Fixture>() {
+    const COUNT: usize = 100;
+    let mut rig = Rig::<F>::open(Sizes::default());
+    let (listener, addr) = rig.listen();
+    // It accepts, but is not asked for what it has accepted.
+    rig.pump(Duration::ZERO);
+    let mut peers: Vec<_> = (0..COUNT)
+        .map(|_| rig.net.connect(addr).expect("the backlog has room"))
+        .collect();
+    rig.driver.close(listener);
+    let mut sockets = Vec::new();
+    for _ in 0..COUNT {
+        sockets.push(rig.accepted(listener));
+    }
+    rig.until("the end of the listener", |rig| {
+        rig.log
+            .drain(..)
+            .any(|event| matches!(event, Event::Closed { token } if token == listener))
+    });
+    for socket in sockets {
+        let token = rig.driver.adopt(socket).expect("room for a socket");
+        rig.send(token, b"late");
+        assert_eq!(rig.sent(token).expect("the peer receives"), 4);
+        rig.close(token);
+    }
+    for peer in &mut peers {
+        let mut bytes = Vec::new();
+        peer.read_to_end(&mut bytes).expect("it was not reset");
+        assert_eq!(bytes, b"late");
+    }
+}
+
 pub(crate) fn a_non_blocking_listener_is_served<F: Fixture<Net = Os>>() {
     let mut rig = Rig::<F>::open(Sizes::default());
     let listener = std::net::TcpListener::bind(loopback(0)).expect("loopback can be bound");
@@ -138,4 +172,5 @@ pub(crate) fn a_non_blocking_listener_is_served<F: Fixture<Net = Os>>() {
         "{:?}",
         rig.driver.stats()
     );
+    rig.close(listener);
 }

@@ -28,7 +28,7 @@ fn drop_one<F: Fixture>(pump: bool, zero_copy: Option<usize>) {
     let mut rig = Rig::<F>::open(sizes);
     rig.listen();
     let (source, far) = rig.net.source();
-    rig.driver.watch(source).expect("room for a source");
+    rig.driver.watch(source.into()).expect("room for a source");
     let (_full, addr) = rig.net.serve_nobody();
     let target = Connect {
         addr,

@@ -89,6 +89,10 @@ macro_rules! suite {
                     a_non_blocking_listener_is_served,
                 )?
             );
+            #[cfg(unix)]
+            suite!(@more accept:
+                what_waits_at_a_listener_that_closes_is_accepted,
+            );
             suite!(@file recv:
                 nothing_is_received_before_it_is_asked_for,
                 a_reset_behind_unread_bytes_is_noticed,
@@ -182,6 +186,12 @@ macro_rules! suite {
                 crate::$file::$test::<super::Fixed>();
             })+
         }
+    };
+    (@more $file:ident: $($test:ident),+ $(,)?) => {
+        $(#[test]
+        fn $test() {
+            crate::$file::$test::<Fixed>();
+        })+
     };
     // In a process of its own.
     (@alone $file:ident: $test:ident) => {

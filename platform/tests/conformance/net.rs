@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 pub(crate) trait Net: Clone + Send + 'static {
     type Socket: Send + Debug + 'static;
     type Listener: Send + 'static;
-    type Source: 'static;
+    type Source: Into<hioload_platform::Source>;
     type Peer: Peer;
     /// A listener past the driver.
     type Server;

@@ -14,7 +14,7 @@ fn ready<S>(event: &Event<S>, source: Token) -> bool {
 pub(crate) fn a_readable_source_is_ready_every_time<F: Fixture>() {
     let mut rig = Rig::<F>::open(Sizes::default());
     let (source, mut far) = rig.net.source();
-    let token = rig.driver.watch(source).expect("room for a source");
+    let token = rig.driver.watch(source.into()).expect("room for a source");
     rig.never(
         "an event of a silent source",
         Duration::from_millis(10),
@@ -38,7 +38,7 @@ pub(crate) fn a_source_readable_before_it_is_watched_is_ready<F: Fixture>() {
     let mut rig = Rig::<F>::open(Sizes::default());
     let (source, mut far) = rig.net.source();
     far.signal();
-    let token = rig.driver.watch(source).expect("room for a source");
+    let token = rig.driver.watch(source.into()).expect("room for a source");
     rig.expect("readiness", |event| ready(event, token));
     rig.close(token);
 }
@@ -46,7 +46,7 @@ pub(crate) fn a_source_readable_before_it_is_watched_is_ready<F: Fixture>() {
 pub(crate) fn a_source_whose_other_end_is_gone_is_ready_and_does_not_spin<F: Fixture>() {
     let mut rig = Rig::<F>::open(Sizes::default());
     let (source, far) = rig.net.source();
-    let token = rig.driver.watch(source).expect("room for a source");
+    let token = rig.driver.watch(source.into()).expect("room for a source");
     rig.pump(Duration::ZERO);
     drop(far);
     rig.expect("readiness", |event| ready(event, token));

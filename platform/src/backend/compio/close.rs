@@ -1,7 +1,8 @@
 //! Closing: cancel, await every operation's end, close, report.
 
 use super::CompioDriver;
-use super::table::Flags;
+use super::system;
+use super::table::{Flags, Role};
 use crate::driver::{Event, Token};
 
 impl CompioDriver {
@@ -44,7 +45,15 @@ impl CompioDriver {
             return;
         }
         // Operations share it, so that it outlives them; this is the last.
-        entry.fd = None;
+        let fd = entry.fd.take();
+        if entry.role == Role::Listener {
+            let waiting = fd.iter().flat_map(system::accept_waiting).map(|socket| {
+                let listener = token;
+                Event::Accepted { listener, socket }
+            });
+            self.backlog.extend(waiting);
+        }
+        drop(fd);
         self.accepts.remove(&token);
         self.resume_accepts();
         self.backlog.push_back(Event::Closed { token });

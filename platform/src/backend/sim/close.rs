@@ -2,7 +2,7 @@
 //! dropping a driver, which closes everything.
 
 use super::SimDriver;
-use super::op::{Kind, Request, Tag};
+use super::op::{Descriptor, Kind, Request, Tag};
 use super::socket::SimSocket;
 use super::table::Role;
 use crate::driver::{Event, Token};
@@ -42,6 +42,17 @@ impl SimDriver {
         if !entry.closing || entry.close_sent || entry.ops > 0 {
             return;
         }
+        if let Some(Descriptor::Listener(listener)) = entry.descriptor
+            && !std::mem::replace(&mut entry.accepted_last, true)
+        {
+            // As io_uring: what waits is accepted, and no more.
+            let tag = Tag::new(Kind::Accept, token);
+            self.push(token, Request::Accept { listener, tag });
+            return self.cancel_one(token, Kind::Accept);
+        }
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
         entry.close_sent = true;
         if let Some(descriptor) = entry.descriptor {
             let tag = Tag::new(Kind::Close, token);

@@ -52,6 +52,8 @@ pub(super) struct Entry {
     pub(super) close_sent: bool,
     /// The listener ran out of descriptors and has not accepted since.
     pub(super) starved: bool,
+    /// A closing listener has accepted what was waiting.
+    pub(super) accepted_last: bool,
 }
 
 impl Entry {

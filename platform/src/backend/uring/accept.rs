@@ -22,9 +22,15 @@ impl UringDriver {
         let Some(entry) = self.table.open_mut(token) else {
             return;
         };
-        if entry.role != Role::Listener {
-            return;
+        if entry.role == Role::Listener {
+            self.push_accept(token);
         }
+    }
+
+    pub(super) fn push_accept(&mut self, token: Token) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
         entry.ops += 1;
         let request = opcode::AcceptMulti::new(types::Fd(entry.raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
@@ -57,7 +63,7 @@ impl UringDriver {
         }
         let code = -completion.result;
         if code == libc::EAGAIN {
-            self.make_blocking(token);
+            return self.await_connection(token);
         }
         let error = io::Error::from_raw_os_error(code);
         match accept_fault(&error) {
@@ -75,6 +81,32 @@ impl UringDriver {
                 self.pause_accept(token);
             }
         }
+    }
+
+    /// A non-blocking listener has nothing more: accepting goes on when it has.
+    ///
+    /// It stays non-blocking. That is a property of the socket, which another
+    /// process may share: one that accepts from it, and would block.
+    fn await_connection(&mut self, token: Token) {
+        let Some(entry) = self.table.open_mut(token) else {
+            return;
+        };
+        entry.ops += 1;
+        entry.flags.set(Flags::ACCEPT_AWAITS);
+        let readable = u32::from(libc::POLLIN.cast_unsigned());
+        let request = opcode::PollAdd::new(types::Fd(entry.raw_fd()), readable)
+            .build()
+            .user_data(Tag::new(Kind::Poll, token).bits());
+        // SAFETY: the request points to no memory.
+        unsafe { self.ring.push(request) };
+    }
+
+    /// What [`await_connection`](Self::await_connection) waited for.
+    pub(super) fn connection_waits(&mut self, token: Token) {
+        if let Some(entry) = self.table.get_mut(token) {
+            entry.flags.clear(Flags::ACCEPT_AWAITS);
+        }
+        self.arm_accept(token);
     }
 
     /// No descriptor or memory for a new socket: pause. One pause lasts until

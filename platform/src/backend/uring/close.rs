@@ -28,10 +28,35 @@ impl UringDriver {
         };
         entry.flags.set(Flags::CLOSING);
         if entry.ops == 0 {
-            self.close_descriptor(token);
+            self.settle(token);
         } else {
             self.cancel_each(token);
         }
+    }
+
+    /// Ends the closing of a socket once nothing of it is in flight: what waits
+    /// at a listener is accepted, then the descriptor is closed.
+    pub(super) fn settle(&mut self, token: Token) {
+        let Some(entry) = self.table.get_mut(token) else {
+            return;
+        };
+        if !entry.has(Flags::CLOSING) || entry.has(Flags::CLOSE_SENT) || entry.ops > 0 {
+            return;
+        }
+        let listens = entry.role == Role::Listener && !self.ending;
+        if listens && entry.flags.raise(Flags::ACCEPTED_LAST) {
+            self.accept_last(token);
+        } else {
+            self.close_descriptor(token);
+        }
+    }
+
+    /// The kernel resets what waits at a listener that is closed. An accept
+    /// takes all of it at once, while it is submitted; the cancel behind it ends
+    /// the wait for more.
+    fn accept_last(&mut self, token: Token) {
+        self.push_accept(token);
+        self.cancel_one(token, Tag::new(Kind::Accept, token));
     }
 
     /// Cancels the operations of a socket one by one.
@@ -44,11 +69,13 @@ impl UringDriver {
             return;
         };
         let plain = entry.op.is_some();
+        let awaits = entry.has(Flags::ACCEPT_AWAITS);
         let armed = [
             (entry.has(Flags::RECV_ARMED), Kind::Recv),
             (entry.has(Flags::SENDING) && plain, Kind::Send),
             (entry.role == Role::Connecting, Kind::Connect),
-            (entry.role == Role::Listener, Kind::Accept),
+            (entry.role == Role::Listener && !awaits, Kind::Accept),
+            (entry.role == Role::Listener && awaits, Kind::Poll),
             (entry.role == Role::Source, Kind::Poll),
         ];
         let zero_copy = entry.has(Flags::SENDING) && !plain;

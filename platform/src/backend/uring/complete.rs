@@ -5,7 +5,6 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use io_uring::cqueue;
 
 use super::UringDriver;
-use super::table::Flags;
 use super::tag::{Kind, Tag};
 use crate::driver::Event;
 use crate::socket::Socket;
@@ -109,16 +108,6 @@ impl UringDriver {
         if kind == Kind::Accept && completion.result >= 0 {
             // SAFETY: the kernel made this descriptor for us alone.
             drop(unsafe { OwnedFd::from_raw_fd(completion.result) });
-        }
-    }
-
-    /// Closes the descriptor once nothing of a closing socket is in flight.
-    pub(super) fn settle(&mut self, token: crate::driver::Token) {
-        let done = self.table.get(token).is_some_and(|entry| {
-            entry.has(Flags::CLOSING) && !entry.has(Flags::CLOSE_SENT) && entry.ops == 0
-        });
-        if done {
-            self.close_descriptor(token);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::DriverError;
 
 /// States of a slot that are not exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flags(u16);
+pub(super) struct Flags(u32);
 
 impl Flags {
     /// `close` was called.
@@ -43,6 +43,11 @@ impl Flags {
     pub(super) const LISTED_CANCEL: Self = Self(1 << 13);
     /// In the list of sockets to look at for a reset.
     pub(super) const LISTED_HEARD: Self = Self(1 << 14);
+
+    /// A non-blocking listener waits for a connection before it accepts again.
+    pub(super) const ACCEPT_AWAITS: Self = Self(1 << 15);
+    /// A closing listener has accepted what was waiting.
+    pub(super) const ACCEPTED_LAST: Self = Self(1 << 16);
 
     /// Membership of a list outlives the slot's occupant: the lists hold slots,
     /// each at most once, and skip those that no longer need them. That bounds

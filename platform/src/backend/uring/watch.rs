@@ -4,6 +4,7 @@ use io_uring::{opcode, types};
 
 use super::UringDriver;
 use super::complete::Completion;
+use super::table::Role;
 use super::tag::{Kind, Tag};
 use crate::driver::{Event, Token};
 use crate::socket::Socket;
@@ -29,8 +30,11 @@ impl UringDriver {
         completion: Completion,
         events: &mut Vec<Event<Socket>>,
     ) {
-        if self.table.open_mut(token).is_none() {
+        let Some(entry) = self.table.open_mut(token) else {
             return;
+        };
+        if entry.role == Role::Listener {
+            return self.connection_waits(token);
         }
         // An error counts as readable: whoever reads the source learns it. It
         // is not armed again, which would fail for ever.

@@ -57,6 +57,22 @@ pub(in crate::backend::compio) fn accepted(op: AcceptOp) -> io::Result<Socket> {
     Ok(Socket::from(OwnedFd::from(socket)))
 }
 
+/// What waits at a listener that is about to be closed, which the kernel would
+/// reset: no more than a backlog holds by default (`net.core.somaxconn`).
+pub(in crate::backend::compio) fn accept_waiting(
+    fd: &SharedFd<OwnedFd>,
+) -> impl Iterator<Item = Socket> + use<> {
+    const MOST: usize = 4096;
+    let fd = fd.clone();
+    let next = move || {
+        let listener: &OwnedFd = &fd;
+        let accepted = socket2::SockRef::from(listener).accept();
+        let (socket, _) = accepted.ok()?;
+        Some(Socket::from(OwnedFd::from(socket)))
+    };
+    std::iter::from_fn(next).take(MOST)
+}
+
 #[expect(
     clippy::unnecessary_wraps,
     reason = "elsewhere a socket must be bound before"

@@ -67,6 +67,14 @@ pub(in crate::backend::compio) fn accepted(op: AcceptOp) -> io::Result<Socket> {
     Ok(Socket::from(OwnedSocket::from(socket)))
 }
 
+/// An accept is an operation, and those in flight have ended: Windows resets
+/// what waits.
+pub(in crate::backend::compio) fn accept_waiting(
+    _fd: &SharedFd<Owned>,
+) -> impl Iterator<Item = Socket> + use<> {
+    std::iter::empty()
+}
+
 /// `ConnectEx` wants a bound socket.
 pub(in crate::backend::compio) fn prepare_connect(
     client: &socket2::Socket,
