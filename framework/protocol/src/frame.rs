@@ -119,12 +119,19 @@ pub(crate) fn mark_compressed(header: &mut [u8; MAX_HEADER]) {
 /// A whole message as one unmasked frame, as a server sends it: for a
 /// broadcast, encoded once and queued to every subscriber.
 pub fn encode_message(kind: Kind, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    append_message(kind, payload, &mut frame);
+    frame
+}
+
+/// Appends what [`encode_message`] makes to `out`, whose memory may be of an
+/// earlier frame.
+pub fn append_message(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
     let mut header = [0; MAX_HEADER];
     let used = encode_header(&mut header, true, kind.into(), payload.len() as u64, None);
-    let mut frame = Vec::with_capacity(used + payload.len());
-    frame.extend_from_slice(&header[..used]);
-    frame.extend_from_slice(payload);
-    frame
+    out.reserve_exact(used + payload.len());
+    out.extend_from_slice(&header[..used]);
+    out.extend_from_slice(payload);
 }
 
 /// A decoded header.
@@ -224,6 +231,48 @@ pub(crate) fn decode_header(
             needed: before_mask + 4,
         }),
     }
+}
+
+/// The header of an uncompressed message in one frame.
+pub(crate) struct Whole {
+    pub(crate) kind: Kind,
+    /// Bytes that the header takes.
+    pub(crate) size: usize,
+    /// Bytes of the payload.
+    pub(crate) len: u64,
+    /// Zero in an unmasked frame.
+    pub(crate) mask: [u8; 4],
+}
+
+/// The header of an uncompressed message of up to 125 bytes in one frame,
+/// which most messages are. Of all others nothing is said.
+#[inline]
+pub(crate) fn decode_short(bytes: &[u8], masked: bool) -> Option<Whole> {
+    const TEXT: u8 = FIN | OpCode::Text as u8;
+    const BINARY: u8 = FIN | OpCode::Binary as u8;
+    let [first, second, rest @ ..] = bytes else {
+        return None;
+    };
+    let kind = match *first {
+        TEXT => Kind::Text,
+        BINARY => Kind::Binary,
+        _ => return None,
+    };
+    let len = second ^ if masked { MASKED } else { 0 };
+    if len > 125 {
+        return None;
+    }
+    let (size, mask) = match rest.first_chunk() {
+        Some(&mask) if masked => (6, mask),
+        None if masked => return None,
+        _ => (2, [0; 4]),
+    };
+    Some(Whole {
+        kind,
+        size,
+        len: len.into(),
+        mask,
+    })
 }
 
 /// What the first byte of a header says.
@@ -346,6 +395,32 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_shortcut_for_short_messages_says_what_the_rule_says() {
+        let mut taken = 0;
+        for (first, second) in (0..=255).flat_map(|one| (0..=255).map(move |two| (one, two))) {
+            for masked in [false, true] {
+                let bytes = [first, second, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+                for bytes in [&bytes[..], &bytes[..5]] {
+                    let Some(short) = decode_short(bytes, masked) else {
+                        continue;
+                    };
+                    taken += 1;
+                    let Ok(Decoded::Header { header, size }) = decode_header(bytes, masked, true)
+                    else {
+                        panic!("{bytes:?} is no header");
+                    };
+                    assert!(header.fin && !header.compressed);
+                    assert_eq!(header.opcode, short.kind.into());
+                    assert_eq!((header.len, header.mask), (short.len, short.mask));
+                    assert_eq!(size, short.size);
+                }
+            }
+        }
+        // Text and binary, of 0 to 125 bytes; a masked header is longer than 5.
+        assert_eq!(taken, 2 * 126 * 3);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod server;
 
 pub use client::{ClientRequest, ExpectedAccept, Response, ResponseError, parse_response};
 pub use field::InvalidField;
+pub(crate) use field::is_token_byte;
 pub use refusal::Refusal;
 pub use request::{Request, Version, parse_request};
 pub use server::{Accepted, Agreed, accept, negotiate_deflate, write_accept};

@@ -10,6 +10,7 @@
 //! - [`Connection`]: everything after it; frames, fragments, control frames and
 //!   the close handshake, strict in both roles.
 //! - [`DeflateConfig`], [`DeflatePool`]: compressed messages.
+//! - [`body`]: the body of a plain request.
 //! - [`keepalive`]: when to ping, and when to give a silent peer up.
 //! - [`frame`], [`mask`], [`utf8`]: the parts, for callers that need only one.
 //!
@@ -43,10 +44,12 @@
               feature is unsafe to call"
 )]
 mod arch;
+pub mod body;
 mod close;
 mod connection;
 mod deflate;
 mod error;
+pub mod event_stream;
 pub mod frame;
 pub mod handshake;
 pub mod keepalive;
@@ -55,6 +58,7 @@ pub mod mask;
 mod mask_keys;
 mod message;
 mod output;
+pub mod proxy;
 mod resources;
 pub mod utf8;
 
@@ -70,3 +74,8 @@ pub use mask_keys::MaskKeys;
 pub use message::{Event, Kind, MessagePool, Payload, Received};
 pub use output::Output;
 pub use resources::Resources;
+
+// The code of the readme is run like an example of the docs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -24,9 +24,9 @@ pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
 
 /// The key as it applies `by` bytes further into the payload.
 #[inline]
-pub(crate) fn advance(mut key: [u8; 4], by: usize) -> [u8; 4] {
-    key.rotate_left(by % 4);
-    key
+pub(crate) fn advance(key: [u8; 4], by: usize) -> [u8; 4] {
+    let bits = [0, 8, 16, 24][by % 4];
+    u32::from_le_bytes(key).rotate_right(bits).to_le_bytes()
 }
 
 #[cfg(test)]

@@ -7,6 +7,27 @@ use thiserror::Error;
 #[error("invalid UTF-8")]
 pub struct InvalidUtf8;
 
+/// Up to this many bytes, looking for ASCII first costs less than it saves:
+/// below 64, SIMD validation leaves the work to the standard library.
+const SHORT: usize = 64;
+
+/// Whether this is ASCII and short; what is not needs validation.
+#[inline]
+pub(crate) fn is_short_ascii(text: &[u8]) -> bool {
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    if text.len() > SHORT {
+        return false;
+    }
+    let Some(last) = text.last_chunk::<8>() else {
+        return text.iter().fold(0, |seen, byte| seen | byte) < 0x80;
+    };
+    let (words, _) = text.as_chunks::<8>();
+    let seen = words.iter().fold(u64::from_ne_bytes(*last), |seen, word| {
+        seen | u64::from_ne_bytes(*word)
+    });
+    seen & HIGH_BITS == 0
+}
+
 /// Validates text fed in pieces cut anywhere, also inside a code point.
 ///
 /// A piece is refused when it contains the earliest byte after which no
@@ -134,6 +155,20 @@ mod tests {
         text.iter()
             .position(|&byte| utf8.feed(&[byte]).is_err())
             .map(|at| at + 1)
+    }
+
+    #[test]
+    fn no_byte_of_a_short_text_is_overlooked() {
+        for len in 0..=SHORT {
+            let mut text = vec![0x7F; len];
+            assert!(is_short_ascii(&text));
+            for at in 0..len {
+                text[at] = 0x80;
+                assert!(!is_short_ascii(&text), "{at} of {len}");
+                text[at] = 0x7F;
+            }
+        }
+        assert!(!is_short_ascii(&[0x7F; SHORT + 1]));
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::ops::Range;
 
 use crate::close::{CloseCode, CloseReason};
 use crate::error::ProtocolError;
-use crate::frame::{Decoded, Header, OpCode, decode_header};
+use crate::frame::{Decoded, Header, OpCode, Whole, decode_header, decode_short};
 use crate::limits::Limits;
 use crate::mask;
 use crate::message::{Event, Kind, MessagePool, Payload, Received};
 use crate::output::Output;
 use crate::resources::Resources;
+use crate::utf8;
 
 use super::assembly::wire_limit;
 use super::{Connection, Control, Flags, Phase, Role};
@@ -82,8 +83,33 @@ impl Connection {
             return Ok(None);
         }
         let masked = self.role() == Role::Server;
-        let Decoded::Header { header, size } = decode_header(input, masked, self.receives.is_on())?
-        else {
+        let Some(message) = (match decode_short(input, masked) {
+            Some(short) => Some(short),
+            None => self.decode_whole(input)?,
+        }) else {
+            return Ok(None);
+        };
+        let Whole {
+            kind,
+            size,
+            len,
+            mask,
+        } = message;
+        let len = match usize::try_from(len) {
+            Ok(len) if len <= input.len() - size && len <= limits.max_message => len,
+            _ => return Ok(None),
+        };
+        let payload = &mut input[size..size + len];
+        if masked {
+            mask::apply(payload, mask, 0);
+        }
+        check_text(kind, payload)?;
+        Ok(Some((kind, size..size + len)))
+    }
+
+    /// The header of a message in one frame, of any length.
+    fn decode_whole(&self, input: &[u8]) -> Result<Option<Whole>, ProtocolError> {
+        let Decoded::Header { header, size } = self.decode(input)? else {
             return Ok(None);
         };
         let kind = match (header.fin, header.compressed, header.opcode) {
@@ -91,17 +117,12 @@ impl Connection {
             (true, false, OpCode::Binary) => Kind::Binary,
             _ => return Ok(None),
         };
-        let available = input.len() - size;
-        let len = match usize::try_from(header.len) {
-            Ok(len) if len <= available && len <= limits.max_message => len,
-            _ => return Ok(None),
-        };
-        let payload = &mut input[size..size + len];
-        if masked {
-            mask::apply(payload, header.mask, 0);
-        }
-        check_text(kind, payload)?;
-        Ok(Some((kind, size..size + len)))
+        Ok(Some(Whole {
+            kind,
+            size,
+            len: header.len,
+            mask: header.mask,
+        }))
     }
 
     /// Reads frames until one makes an event or the input ends.
@@ -431,10 +452,13 @@ impl Connection {
 /// Checks the payload of a message that is there whole.
 #[inline]
 fn check_text(kind: Kind, payload: &[u8]) -> Result<(), ProtocolError> {
-    if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
-        return Err(ProtocolError::InvalidUtf8);
+    if kind == Kind::Binary || utf8::is_short_ascii(payload) {
+        return Ok(());
     }
-    Ok(())
+    match simdutf8::basic::from_utf8(payload) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ProtocolError::InvalidUtf8),
+    }
 }
 
 /// Reads the payload of a Close frame (RFC 6455 section 5.5.1).

@@ -59,11 +59,11 @@ pub(super) fn is_token(text: &str) -> bool {
     is_token_bytes(text.as_bytes())
 }
 
-pub(super) fn is_token_bytes(text: &[u8]) -> bool {
+pub(crate) fn is_token_bytes(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
 }
 
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     const TOKEN: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
     TOKEN[usize::from(byte)]
 }

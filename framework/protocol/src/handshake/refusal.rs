@@ -36,13 +36,15 @@ pub enum Refusal {
     NotImplemented,
     /// 503: overloaded or stopping.
     Unavailable,
+    /// 503: this client's address has as many connections as it may.
+    TooManyConnections,
     /// 505: not HTTP/1.0 or 1.1.
     VersionNotSupported,
 }
 
 impl Refusal {
     /// Every [`label`](Self::label), in the order of the variants.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 14] = [
         "bad_request",
         "forbidden",
         "not_found",
@@ -55,6 +57,7 @@ impl Refusal {
         "internal",
         "not_implemented",
         "unavailable",
+        "too_many_connections",
         "version_not_supported",
     ];
 
@@ -78,6 +81,7 @@ impl Refusal {
             Self::Internal => "the server failed",
             Self::NotImplemented => "transfer coding not implemented",
             Self::Unavailable => "the server is overloaded or stopping",
+            Self::TooManyConnections => "too many connections from this address",
             Self::VersionNotSupported => "only HTTP/1.1 is spoken here",
         }
     }
@@ -131,6 +135,7 @@ impl Refusal {
             Self::Internal => (500, "Internal Server Error", "internal"),
             Self::NotImplemented => (501, "Not Implemented", "not_implemented"),
             Self::Unavailable => (503, "Service Unavailable", "unavailable"),
+            Self::TooManyConnections => (503, "Service Unavailable", "too_many_connections"),
             Self::VersionNotSupported => {
                 (505, "HTTP Version Not Supported", "version_not_supported")
             }

@@ -8,6 +8,7 @@ use httparse::{EMPTY_HEADER, Header, Status};
 
 use super::field::{alphanumeric_or, has_token, is_token, lines, list};
 use super::{HandshakeLimits, Parsed, Refusal};
+use crate::body::BodyLength;
 
 /// The HTTP version of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,10 +190,24 @@ impl<'b> Request<'b> {
         self.header("content-length").and_then(decimal)
     }
 
+    /// How long the body is that the head announces; `None` when it announces
+    /// none, which is as good as an empty one.
+    pub fn body_length(&self) -> Option<BodyLength> {
+        if self.header_all("transfer-encoding").next().is_some() {
+            return Some(BodyLength::Chunked);
+        }
+        self.content_length().map(BodyLength::Counted)
+    }
+
     /// Whether a body follows the head.
     pub fn has_body(&self) -> bool {
-        self.content_length().is_some_and(|length| length != 0)
-            || self.header_all("transfer-encoding").next().is_some()
+        !matches!(self.body_length(), None | Some(BodyLength::Counted(0)))
+    }
+
+    /// Whether the client waits for an interim answer before it sends the body
+    /// (RFC 9110 section 10.1.1).
+    pub fn expects_continue(&self) -> bool {
+        self.version == Version::Http11 && has_token(self.header_all("expect"), "100-continue")
     }
 
     /// The values of all headers of this name, in any case, as sent.

@@ -11,12 +11,14 @@ use proptest::prelude::*;
 
 type Target = fn(&[u8]);
 
-const TARGETS: [(&str, Target); 6] = [
+const TARGETS: [(&str, Target); 8] = [
     ("frames", targets::frames),
     ("request", targets::request),
     ("response", targets::response),
+    ("body", targets::body),
     ("deflate", targets::deflate),
     ("utf8", targets::utf8),
+    ("proxy", targets::proxy),
     ("differential", targets::differential),
 ];
 

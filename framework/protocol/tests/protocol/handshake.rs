@@ -336,6 +336,7 @@ fn a_refusal_is_a_whole_http_response() {
         Refusal::Internal,
         Refusal::NotImplemented,
         Refusal::Unavailable,
+        Refusal::TooManyConnections,
         Refusal::VersionNotSupported,
     ];
     assert_eq!(refusals.map(|refusal| refusal.label()), Refusal::LABELS);

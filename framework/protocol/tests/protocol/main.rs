@@ -3,9 +3,11 @@
 #![expect(clippy::too_many_lines, reason = "tables of cases are read whole")]
 
 mod assembly;
+mod body;
 mod close;
 mod deflate;
 mod endpoint;
+mod event_stream;
 mod fuzz;
 mod handshake;
 mod interop;

@@ -2,9 +2,11 @@
 //! choose how the rest is cut into reads, and panics where a promise is broken.
 
 mod differential;
+mod proxy;
 
+use hioload_protocol::body::{BodyDecoder, BodyLength};
 use hioload_protocol::handshake::{
-    ClientRequest, HandshakeLimits, Parsed, accept, negotiate_deflate, parse_request,
+    ClientRequest, HandshakeLimits, Parsed, Refusal, accept, negotiate_deflate, parse_request,
     parse_response, write_accept,
 };
 use hioload_protocol::utf8::Utf8;
@@ -14,6 +16,7 @@ use hioload_protocol::{
 };
 
 pub use differential::differential;
+pub use proxy::proxy;
 
 /// The choices at the start of the input, and the rest.
 struct Choices<'d> {
@@ -280,6 +283,44 @@ pub fn request(data: &[u8]) {
         // A refusal may show only at the end of what is there.
         (Err(_), early) => assert!(early.is_none_or(|(_, early)| early.is_err())),
     }
+}
+
+/// The data of a body, and where it ended or why it is refused.
+fn decode(mut decoder: BodyDecoder, pieces: &[&[u8]]) -> (Vec<u8>, Result<usize, Refusal>) {
+    let (mut data, mut before) = (Vec::new(), 0);
+    for piece in pieces {
+        let mut at = 0;
+        while at < piece.len() && !decoder.is_done() {
+            match decoder.decode(&piece[at..]) {
+                Err(refusal) => return (data, Err(refusal)),
+                Ok(decoded) => {
+                    assert!(decoded.consumed > 0);
+                    data.extend_from_slice(&piece[at..][decoded.data]);
+                    at += decoded.consumed;
+                }
+            }
+        }
+        before += at;
+    }
+    (data, Ok(before))
+}
+
+/// A body is the same however it is cut into reads, and keeps to its limit.
+pub fn body(data: &[u8]) {
+    const LIMIT: u64 = 300;
+    let Some(choices) = Choices::of(data) else {
+        return;
+    };
+    let length = match choices.flags {
+        flags if flags & 1 != 0 => BodyLength::Counted(u64::from(flags)),
+        _ => BodyLength::Chunked,
+    };
+    let Ok(decoder) = BodyDecoder::new(length, LIMIT) else {
+        return;
+    };
+    let whole = decode(decoder.clone(), &[choices.rest]);
+    assert!(whole.0.len() as u64 <= LIMIT);
+    assert_eq!(whole, decode(decoder, &choices.pieces()));
 }
 
 /// A response is granted or refused alike however much has arrived, and only
