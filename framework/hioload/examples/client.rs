@@ -1,8 +1,8 @@
-//! Dials a server, sends lines, prints what comes back, ends.
+//! Dials, sends lines, prints as many answers; without lines, all that comes.
 //!
 //! ```sh
-//! cargo run --release -p hioload-server &
-//! cargo run --release -p hioload --example client -- ws://127.0.0.1:8000/echo hello world
+//! cargo run --release -p hioload --example echo_app &
+//! cargo run --release -p hioload --example client -- ws://127.0.0.1:8000/ hello world
 //! ```
 
 #![allow(clippy::print_stdout, reason = "printing is its purpose")]
@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use hioload::client::{Client, Dial, DialError};
-use hioload::{App, CloseCode, Conn, Message, Turn};
+use hioload::{App, Close, CloseCode, Conn, Message, Turn};
 
 struct Sender {
     dial: Arc<Dial>,
@@ -18,30 +18,30 @@ struct Sender {
 }
 
 impl App for Sender {
-    /// Answers that are still awaited.
-    type State = usize;
+    type State = ();
 
-    fn started(&mut self, turn: &mut Turn<'_, usize>) {
+    fn started(&mut self, turn: &mut Turn<'_, ()>) {
         turn.connect(&self.dial, 0).expect("one dial fits");
     }
 
-    fn open(&mut self, conn: &mut Conn<'_>, awaited: &mut usize) {
+    fn open(&mut self, conn: &mut Conn<'_>, (): &mut ()) {
         for line in &self.lines {
-            conn.send(line.as_str());
+            conn.send(line);
         }
-        *awaited = self.lines.len();
     }
 
-    fn message(&mut self, conn: &mut Conn<'_>, awaited: &mut usize, message: Message<'_>) {
+    fn message(&mut self, conn: &mut Conn<'_>, (): &mut (), message: Message<'_>) {
         println!("{}", String::from_utf8_lossy(message.payload()));
-        *awaited = awaited.saturating_sub(1);
-        if *awaited == 0 {
+        if self.lines.pop().is_some() && self.lines.is_empty() {
             conn.close(CloseCode::NORMAL, "");
-            conn.stop_server();
         }
     }
 
-    fn dial_failed(&mut self, turn: &mut Turn<'_, usize>, _key: u64, error: &DialError) {
+    fn close(&mut self, conn: &mut Conn<'_>, (): &mut (), _close: &Close<'_>) {
+        conn.stop_server();
+    }
+
+    fn dial_failed(&mut self, turn: &mut Turn<'_, ()>, _key: u64, error: &DialError) {
         eprintln!("{error}");
         turn.stop_server();
     }
@@ -49,13 +49,11 @@ impl App for Sender {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let url = args.next().unwrap_or("ws://127.0.0.1:8000/echo".into());
-    let dial = Arc::new(Dial::new(&url)?);
-    let lines: Vec<String> = args.collect();
-    let app = move |_: &_| Sender {
-        dial: Arc::clone(&dial),
+    let url = args.next().unwrap_or("ws://127.0.0.1:8000/".into());
+    let (dial, lines) = (Arc::new(Dial::new(&url)?), args.collect::<Vec<_>>());
+    let sender = move |_: &_| Sender {
+        dial: dial.clone(),
         lines: lines.clone(),
     };
-    Client::new().start(app)?.join()?;
-    Ok(())
+    Ok(Client::new().start(sender)?.join()?)
 }

@@ -2,18 +2,31 @@
 
 mod conn;
 mod echo;
+mod prepared;
+mod reference;
+mod tracked;
 mod turn;
 pub(crate) mod upgrade;
 
 pub use conn::{Conn, PublishOutcome, SendOutcome};
 pub use echo::Echo;
+pub use prepared::Prepared;
+pub use reference::{ConnRef, SendError};
+pub(crate) use tracked::Completion;
+pub use tracked::{SendFailed, Tracked};
 pub use turn::{ConnId, Turn};
 pub use upgrade::Upgrade;
 
 use hioload_protocol::{CloseCode, Kind};
 
 use crate::client::{Accepted, DialError};
-use crate::http::{Request, Response};
+use crate::http::{BodyPart, Request, Response, Upload};
+use crate::hub::{Change, Delivery};
+use crate::source::SourceEvent;
+
+/// What WebSockets are closed with when the server stops and the app says
+/// nothing else.
+pub(crate) const STOPPING: (CloseCode, &str) = (CloseCode::GOING_AWAY, "the server is stopping");
 
 /// A service: one instance per shard, called only on that shard's thread, so
 /// it needs no locks.
@@ -29,6 +42,16 @@ pub trait App: Sized + 'static {
     /// What the app keeps per connection; made with `Default` at the upgrade.
     type State: Default + 'static;
 
+    /// Whether this instance can serve; asked once, before anything else. An
+    /// error ends the start with [`Error::App`](crate::Error::App).
+    ///
+    /// # Errors
+    /// What is wrong with it: routes that conflict, a table that could not be
+    /// read.
+    fn check(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(())
+    }
+
     /// Decides a WebSocket upgrade whose handshake is valid, and may fill
     /// `state` from the request. Accepts by default, on every path.
     fn upgrade(&mut self, request: &Request<'_>, state: &mut Self::State) -> Upgrade {
@@ -36,11 +59,29 @@ pub trait App: Sized + 'static {
         Upgrade::accept()
     }
 
-    /// Answers a plain HTTP request (`GET` and `HEAD`; a body is refused
-    /// before). 404 by default.
+    /// Answers a plain HTTP request of any method, with its whole
+    /// [`body`](Request::body). 404 by default.
     fn http(&mut self, request: &Request<'_>) -> Response {
         let _ = request;
         Response::not_found()
+    }
+
+    /// Decides how the body of a plain request is taken, before any of it is
+    /// read; asked when the head announces one, which may be empty. `state` may
+    /// be filled for [`body`](App::body). By default it is collected, and
+    /// [`http`](App::http) answers.
+    fn upload(&mut self, request: &Request<'_>, state: &mut Self::State) -> Upload {
+        let _ = (request, state);
+        Upload::collect()
+    }
+
+    /// Something happened to a body that [`upload`](App::upload) wants in parts.
+    /// [`Conn::pause`] keeps further parts away until [`Conn::resume`], the end
+    /// included, so that a sender waits for who stores what it sends;
+    /// [`Conn::answer`] ends it. `state` is dropped after the answer, or after
+    /// [`BodyPart::Aborted`].
+    fn body(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, part: BodyPart<'_>) {
+        let _ = (conn, state, part);
     }
 
     /// The shard runs; called once, before anything else.
@@ -65,18 +106,55 @@ pub trait App: Sized + 'static {
         let _ = (turn, key);
     }
 
-    /// The WebSocket is open.
+    /// Sources registered with [`Turn::register`] have something; all of this
+    /// turn together.
+    fn events(&mut self, turn: &mut Turn<'_, Self::State>, events: &[SourceEvent]) {
+        let _ = (turn, events);
+    }
+
+    /// The WebSocket is open, accepted or dialled: what is sent now follows the
+    /// handshake.
     fn open(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
         let _ = (conn, state);
     }
 
-    /// A complete message arrived.
+    /// A complete message arrived, of at most
+    /// [`Config::max_message`](crate::Config::max_message) bytes; text is valid
+    /// UTF-8. The payload lies in a receive buffer and is gone after the call:
+    /// copy what is to be kept.
     fn message(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, message: Message<'_>);
+
+    /// A ping arrived; its pong is queued already.
+    fn ping(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, payload: &[u8]) {
+        let _ = (conn, state, payload);
+    }
+
+    /// A pong arrived: the answer to a ping of [`Conn::ping`] or of the
+    /// server's own, whose payload is empty, or one that nobody asked for.
+    fn pong(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, payload: &[u8]) {
+        let _ = (conn, state, payload);
+    }
 
     /// What waits to be sent fell below a quarter of the backpressure limit
     /// after it had been above half of it.
     fn drain(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
         let _ = (conn, state);
+    }
+
+    /// A message of a hub that was declared
+    /// [`through_app`](crate::hub::Hub::through_app), for this connection:
+    /// sent as it is by default.
+    fn deliver(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, delivery: &Delivery<'_>) {
+        let _ = state;
+        conn.send_prepared(&delivery.prepared());
+    }
+
+    /// A subscription of this connection has changed. Of ordered topics every
+    /// beginning is told, of hubs that [report](crate::hub::Hub::report) every
+    /// change: after the callback that made it, and at the end of the
+    /// connection before [`close`](App::close), when what is sent is dropped.
+    fn subscription(&mut self, conn: &mut Conn<'_>, state: &mut Self::State, change: &Change<'_>) {
+        let _ = (conn, state, change);
     }
 
     /// The WebSocket ended, for whatever reason; called exactly once after
@@ -88,7 +166,7 @@ pub trait App: Sized + 'static {
     /// The server is stopping: the code and reason every open WebSocket of
     /// this shard is closed with. 1001 by default.
     fn stopping(&mut self) -> (CloseCode, &'static str) {
-        (CloseCode::GOING_AWAY, "the server is stopping")
+        STOPPING
     }
 }
 
@@ -152,13 +230,20 @@ impl<'a> From<&'a str> for Message<'a> {
     }
 }
 
+/// Text: of `&format!(..)`.
+impl<'a> From<&'a String> for Message<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::text(text)
+    }
+}
+
 impl<'a> From<&'a [u8]> for Message<'a> {
     fn from(payload: &'a [u8]) -> Self {
         Self::binary(payload)
     }
 }
 
-/// How a WebSocket ended.
+/// How a WebSocket ended: what [`App::close`] is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close<'a> {
     /// The status code: the peer's if it sent a Close frame, else ours if we

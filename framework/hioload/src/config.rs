@@ -1,5 +1,7 @@
 //! Limits, timeouts and policies of a server.
 
+mod networks;
+
 use std::time::Duration;
 
 use hioload_protocol::CloseCode;
@@ -15,6 +17,9 @@ use hioload_platform::socket::PORTS_CAN_BE_SHARED;
 use hioload_platform::topology::Topology;
 
 use crate::error::ConfigError;
+use crate::offload::MOST_WORKERS;
+
+pub use networks::{Network, NetworkError, Networks};
 
 /// What to do with a connection whose peer reads too slowly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,12 +84,36 @@ pub struct Config {
     /// is a promise: the start fails when the process may not open that many
     /// descriptors. 0: up to 1,000,000, as far as the descriptors reach.
     pub max_connections: usize,
+    /// Open connections of one address, all shards together; more are answered
+    /// 503. 0: as many as there may be. Addresses of IPv6 count by their first
+    /// 64 bits. With `proxy_protocol` the client's address counts, and
+    /// connections of `trusted_proxies` themselves do not. Connections from
+    /// before a change from 0 are not counted.
+    pub max_connections_per_address: usize,
+    /// Whose word is taken for where clients are: the addresses of proxies in
+    /// front of this server. A request that comes from one is from the last
+    /// address in its `X-Forwarded-For` that is not in this list, so each of
+    /// them must add to that header, or send the PROXY header. Changed by a
+    /// restart only.
+    pub trusted_proxies: Networks,
+    /// Whether connections of `trusted_proxies` begin with a PROXY header of
+    /// version 2, before TLS; one that does not is closed. Others must not send
+    /// it. Changed by a restart only.
+    pub proxy_protocol: bool,
     /// Bytes of one message, all fragments together; more is closed with 1009.
     pub max_message: usize,
     /// Bytes of a request head; more is answered 431.
     pub max_head: usize,
     /// Header fields of a request; more is answered 431.
     pub max_headers: usize,
+    /// Bytes of the body of a plain request that is collected for
+    /// [`App::http`](crate::App::http); more is answered 413.
+    pub max_body: usize,
+    /// From a complete head to the end of its collected body; what is cut off
+    /// by it is answered 408. Of a body that the app
+    /// [streams](crate::http::Upload::stream): between two parts of it, while
+    /// the app reads, and from its end to the app's answer.
+    pub body_timeout: Duration,
     /// From the accepted connection to its complete request head, and between
     /// two plain requests of one connection; a head cut off by it is answered
     /// 408.
@@ -100,6 +129,23 @@ pub struct Config {
     /// From a ping to the first byte after it; a peer that stays silent is
     /// gone, and its connection is ended.
     pub pong_timeout: Duration,
+    /// How long a WebSocket, or an event stream, may take nothing of what waits
+    /// for it before it is
+    /// ended without a Close frame, which could not reach it. `None`: never.
+    ///
+    /// Looked at once in that time, so the end comes after one to two of them.
+    /// What counts is a send that ends, of up to a megabyte (or one larger
+    /// message), so a peer that is far behind must take as much in that time:
+    /// 17 KB a second at 60 seconds, which is what common proxies give too.
+    pub send_timeout: Option<Duration>,
+    /// How long a WebSocket may live before it is closed with 1001, and an event
+    /// stream before it ends, so that
+    /// clients spread anew over the machines of a cluster, or show their
+    /// credentials again. Each ends up to a tenth of it earlier, by chance, so
+    /// that those who came together do not come back together; and up to 0.27
+    /// seconds later. Those that are open keep what was decided when they opened.
+    /// `None`: for ever.
+    pub max_lifetime: Option<Duration>,
     /// Receive buffers of 64 KiB each shard begins with. While it has too few
     /// it doubles them, up to `recv_buffers_max`; after ten seconds of little
     /// use it gives half back.
@@ -120,15 +166,48 @@ pub struct Config {
     /// if that is less), until what waits is less again.
     ///
     /// As many bytes may be held of what connections had sent before they were
-    /// paused, see [`Backpressure::PauseReading`]; above it the connections
-    /// that would add to them are closed with 1013.
+    /// paused, see [`Backpressure::PauseReading`], and of the bodies of requests
+    /// that are collected; above it the connections that would add to them are
+    /// closed with 1013, requests are answered 503.
     pub send_memory: usize,
     /// permessage-deflate (RFC 7692) for clients that offer it; `None`: never.
     pub deflate: Option<DeflateConfig>,
     /// What happens above `backpressure_limit`.
     pub backpressure: Backpressure,
+    /// Topics and filters of all hubs that one connection may be subscribed to;
+    /// more are refused. To find one of them, subscribing and unsubscribing go
+    /// through all: 128 are a kilobyte.
+    pub max_subscriptions: usize,
+    /// The part of accepted WebSockets that get a `tracing` span, 0 to 1: with
+    /// target `hioload::connection`, level INFO and peer, path, subprotocol and
+    /// shard as fields. It is entered around their callbacks, and has events for
+    /// open, close, backpressure and errors. Evenly: 0.1 is every tenth of a
+    /// shard. A path that holds secrets is seen by whoever collects them.
+    pub trace_sample: f64,
     /// From the request to stop to the end of all connections.
     pub drain_timeout: Duration,
+    /// Threads for work that callbacks [offload](crate::offload), at most 1024;
+    /// 0: one for each CPU that is no shard's, and one at least. They are
+    /// started when there is work for them.
+    pub offload_workers: usize,
+    /// Offloaded work that may wait for a thread; more is refused.
+    pub offload_queue: usize,
+    /// From the submission of offloaded work to its result, unless it has a
+    /// timeout of its own.
+    pub offload_timeout: Duration,
+    /// Waves, at least 1, in which a stop closes the WebSockets of a shard.
+    ///
+    /// Clients that are closed in the same instant come back in the same
+    /// instant, and those the kernel's queue of 4,096 connections per listener
+    /// has no room for wait for a second or more until they try again. So each
+    /// shard closes them in waves of at least 256: a shard with so many or
+    /// fewer closes all at once, and 100,000 on 4 shards are closed in 20 waves
+    /// of 1,250 a shard, 20,000 a second.
+    pub drain_waves: u16,
+    /// From the first to the end of the last of as many waves as there may be;
+    /// fewer take less. Never more than half of the drain timeout, so that the
+    /// last wave has as long to end. Zero closes all at once.
+    pub drain_spread: Duration,
 }
 
 impl Default for Config {
@@ -141,21 +220,35 @@ impl Default for Config {
             backend: Choice::Auto,
             listener: ListenerMode::default(),
             max_connections: 0,
+            max_connections_per_address: 0,
+            trusted_proxies: Networks::default(),
+            proxy_protocol: false,
             max_message: 1 << 20,
             max_head: 8 << 10,
             max_headers: 64,
+            max_body: 1 << 20,
+            body_timeout: Duration::from_secs(30),
             handshake_timeout: Duration::from_secs(10),
             close_timeout: Duration::from_secs(5),
             idle_timeout: Some(Duration::from_secs(120)),
             ping_interval: Some(Duration::from_secs(25)),
             pong_timeout: Duration::from_secs(10),
+            send_timeout: Some(Duration::from_secs(60)),
+            max_lifetime: None,
             recv_buffers: 16,
             recv_buffers_max: 64,
             backpressure_limit: 1 << 20,
             send_memory: 256 << 20,
             deflate: Some(DeflateConfig::default()),
             backpressure: Backpressure::Close(CloseCode::TRY_AGAIN),
+            max_subscriptions: 128,
+            trace_sample: 0.0,
             drain_timeout: Duration::from_secs(10),
+            offload_workers: 0,
+            offload_queue: 1024,
+            offload_timeout: Duration::from_secs(30),
+            drain_waves: 20,
+            drain_spread: Duration::from_secs(5),
         }
     }
 }
@@ -201,7 +294,7 @@ impl Config {
     /// | what | bytes |
     /// |---|---|
     /// | its own state | 4 KiB |
-    /// | the message that arrives, or the request head before it | [`max_message`](Self::max_message), or twice [`max_head`](Self::max_head) if that is more |
+    /// | the message that arrives, or the request before it | [`max_message`](Self::max_message), or [`max_body`](Self::max_body) and [`max_head`](Self::max_head), or twice `max_head`, whichever is most |
     /// | what waits to be sent | [`backpressure_limit`](Self::backpressure_limit), and once more as much or one message, whichever is more |
     /// | the list of its pieces, and room in the last of them | an eighth of `backpressure_limit`, and 128 KiB |
     /// | deflate: to inflate | 48 KiB |
@@ -227,7 +320,10 @@ impl Config {
             Some(DeflateMode::Shared) => INFLATER,
             Some(DeflateMode::Dedicated) => INFLATER + COMPRESSOR,
         };
-        let received = self.max_message.max(self.max_head.saturating_mul(2));
+        let request = self
+            .max_head
+            .saturating_add(self.max_body.max(self.max_head));
+        let received = self.max_message.max(request);
         let sent = self.max_message.max(self.backpressure_limit);
         [
             STATE,
@@ -282,35 +378,111 @@ impl Config {
         self.check_recv_buffers()?;
         at_least("backpressure_limit", self.backpressure_limit, 1024)?;
         at_least("send_memory", self.send_memory, 1024)?;
+        self.check_offload()?;
+        at_least("drain_waves", self.drain_waves.into(), 1)?;
+        at_least("max_subscriptions", self.max_subscriptions, 1)?;
         positive("handshake_timeout", self.handshake_timeout)?;
+        positive("body_timeout", self.body_timeout)?;
         positive("close_timeout", self.close_timeout)?;
         positive("pong_timeout", self.pong_timeout)?;
         positive("idle_timeout", self.idle_timeout.unwrap_or(Duration::MAX))?;
+        positive("send_timeout", self.send_timeout.unwrap_or(Duration::MAX))?;
+        positive("max_lifetime", self.max_lifetime.unwrap_or(Duration::MAX))?;
         positive("ping_interval", self.ping_interval.unwrap_or(Duration::MAX))?;
-        if let Some(deflate) = &self.deflate {
-            let range = |field, value: u8, least: u8, most: u8| {
-                if (least..=most).contains(&value) {
-                    return Ok(());
-                }
-                let (least, most) = (usize::from(least), usize::from(most));
-                Err(ConfigError::OutOfRange {
-                    field,
-                    value: value.into(),
-                    least,
-                    most,
-                })
-            };
-            range("deflate.level", deflate.level, 0, 9)?;
-            range("deflate.mem_level", deflate.mem_level, 1, 9)?;
-            range("deflate.window_bits", deflate.window_bits, 9, 15)?;
-            range("deflate.peer_window_bits", deflate.peer_window_bits, 8, 15)?;
+        self.check_contradictions()?;
+        if !(0.0..=1.0).contains(&self.trace_sample) {
+            return Err(ConfigError::Fraction {
+                field: "trace_sample",
+                value: self.trace_sample.to_string(),
+            });
         }
+        self.check_deflate()?;
         if let Backpressure::Close(code) = self.backpressure
             && !code.is_sendable()
         {
             return Err(ConfigError::CloseCode {
                 field: "backpressure",
                 code: code.0,
+            });
+        }
+        Ok(())
+    }
+
+    fn check_deflate(&self) -> Result<(), ConfigError> {
+        let Some(deflate) = &self.deflate else {
+            return Ok(());
+        };
+        let range = |field, value: u8, least: u8, most: u8| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            let (least, most) = (usize::from(least), usize::from(most));
+            Err(ConfigError::OutOfRange {
+                field,
+                value: value.into(),
+                least,
+                most,
+            })
+        };
+        range("deflate.level", deflate.level, 0, 9)?;
+        range("deflate.mem_level", deflate.mem_level, 1, 9)?;
+        range("deflate.window_bits", deflate.window_bits, 9, 15)?;
+        range("deflate.peer_window_bits", deflate.peer_window_bits, 8, 15)?;
+        Ok(())
+    }
+
+    fn check_offload(&self) -> Result<(), ConfigError> {
+        if self.offload_workers > MOST_WORKERS {
+            return Err(ConfigError::TooLarge {
+                field: "offload_workers",
+                value: self.offload_workers,
+                most: MOST_WORKERS,
+            });
+        }
+        if self.offload_queue == 0 {
+            return Err(ConfigError::TooSmall {
+                field: "offload_queue",
+                value: 0,
+                least: 1,
+            });
+        }
+        if self.offload_timeout.is_zero() {
+            return Err(ConfigError::ZeroDuration {
+                field: "offload_timeout",
+            });
+        }
+        Ok(())
+    }
+
+    /// What would have no effect beside another field.
+    fn check_contradictions(&self) -> Result<(), ConfigError> {
+        if let (Some(ping), Some(idle)) = (self.ping_interval, self.idle_timeout)
+            && ping >= idle
+        {
+            return Err(ConfigError::Contradiction {
+                field: "ping_interval",
+                value: format!("{ping:?}"),
+                other: "idle_timeout",
+                than: format!("{idle:?}"),
+                why: "a peer would be closed before it is pinged; make it shorter, or switch it off",
+            });
+        }
+        if self.backpressure_limit > self.send_memory {
+            return Err(ConfigError::Contradiction {
+                field: "backpressure_limit",
+                value: self.backpressure_limit.to_string(),
+                other: "send_memory",
+                than: self.send_memory.to_string(),
+                why: "one connection may not have more than all of its shard together",
+            });
+        }
+        if self.proxy_protocol && self.trusted_proxies.is_empty() {
+            return Err(ConfigError::Contradiction {
+                field: "proxy_protocol",
+                value: "true".to_owned(),
+                other: "trusted_proxies",
+                than: "empty".to_owned(),
+                why: "the header is believed from nobody; list the proxies that send it",
             });
         }
         Ok(())
@@ -392,13 +564,24 @@ pub(crate) struct Rules {
     pub(crate) head: HandshakeLimits,
     pub(crate) deflate: Option<DeflateConfig>,
     pub(crate) keepalive: KeepaliveConfig,
+    pub(crate) max_body: usize,
+    pub(crate) body_timeout: Nanos,
     pub(crate) handshake_timeout: Nanos,
     pub(crate) close_timeout: Nanos,
+    pub(crate) send_timeout: Option<Nanos>,
+    pub(crate) max_lifetime: Option<Nanos>,
     pub(crate) drain_timeout: Nanos,
+    pub(crate) offload_timeout: Nanos,
+    pub(crate) drain_waves: u16,
+    pub(crate) drain_spread: Nanos,
     pub(crate) backpressure_limit: usize,
     pub(crate) send_memory: usize,
     pub(crate) backpressure: Backpressure,
+    pub(crate) max_subscriptions: usize,
+    pub(crate) trace_sample: f64,
     pub(crate) max_connections: usize,
+    /// 0: any number.
+    pub(crate) max_per_address: usize,
 }
 
 impl From<&Config> for Rules {
@@ -419,13 +602,23 @@ impl From<&Config> for Rules {
                 pong_timeout: nanos(config.pong_timeout),
                 idle_timeout: config.idle_timeout.map(nanos),
             },
+            max_body: config.max_body,
+            body_timeout: nanos(config.body_timeout),
             handshake_timeout: nanos(config.handshake_timeout),
             close_timeout: nanos(config.close_timeout),
+            send_timeout: config.send_timeout.map(nanos),
+            max_lifetime: config.max_lifetime.map(nanos),
             drain_timeout: nanos(config.drain_timeout),
+            offload_timeout: nanos(config.offload_timeout),
+            drain_waves: config.drain_waves,
+            drain_spread: nanos(config.drain_spread),
             backpressure_limit: config.backpressure_limit,
             send_memory: config.send_memory,
             backpressure: config.backpressure,
+            max_subscriptions: config.max_subscriptions,
+            trace_sample: config.trace_sample,
             max_connections: config.connections(),
+            max_per_address: config.max_connections_per_address,
         }
     }
 }

@@ -24,39 +24,63 @@
 //! }
 //! ```
 //!
-//! Limits, timeouts and policies are in [`Config`]; hubs are
-//! [`Conn::subscribe`] and [`Conn::publish`]; [`Handle`] stops a server and
+//! Limits, timeouts and policies are in [`Config`]; topics are
+//! [`Conn::subscribe`] and [`Conn::publish`], and more of them in [`hub`]; [`Handle`] stops a server and
 //! publishes from any thread. [`testing`] runs an app on several shards, with
 //! its clients and everything that can go wrong, in one thread of a test.
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod app;
 pub mod client;
 mod config;
+pub mod control;
 mod error;
 pub mod http;
-mod hub;
+pub mod hub;
 mod metrics;
+pub mod offload;
+pub mod router;
 mod server;
 mod shard;
+pub mod source;
+pub mod task;
 pub mod testing;
 pub mod timer;
 pub mod tls;
 
 pub use app::{
-    App, Close, Conn, ConnId, Echo, Message, PublishOutcome, SendOutcome, Turn, Upgrade,
+    App, Close, Conn, ConnId, ConnRef, Echo, Message, Prepared, PublishOutcome, SendError,
+    SendFailed, SendOutcome, Tracked, Turn, Upgrade,
 };
-pub use config::{Backpressure, Config, ListenerMode};
-pub use error::{ConfigError, Error, Result};
-pub use hioload_platform::{Frame, Nanos, placement, probe, topology};
+pub use config::{Backpressure, Config, ListenerMode, Network, NetworkError, Networks};
+pub use error::{ConfigError, Error, Fault, Result};
+pub use hioload_platform::hand_over::HandOverError;
+pub use hioload_platform::{Nanos, placement, probe, topology};
+
+/// Sockets this process was started with, see
+/// [`Server::listen_inherited`].
+pub mod inherit {
+    pub use hioload_platform::inherit::{InheritError, names};
+}
+// The code of readme and guide is compiled like the examples of the docs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../guide.md")]
+struct Guide;
 
 /// What the shards' drivers stand on.
 pub mod backend {
     pub use hioload_platform::backend::{Backend, Choice, UnknownBackend};
 }
-pub use hioload_protocol::frame::encode_message;
 pub use hioload_protocol::{CloseCode, DeflateConfig, DeflateMode, Kind};
 pub use http::{Refusal, Request, Response};
 pub use metrics::{Metrics, Pool, PoolKind};
-pub use server::{Handle, InboxFull, Running, Server, Shard};
+pub use router::Router;
+pub use server::{
+    Handle, InboxFull, InheritedSocket, PostError, Reservation, Running, Server, Shard,
+};

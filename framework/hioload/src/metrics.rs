@@ -3,7 +3,9 @@
 mod counter;
 mod pools;
 mod render;
+mod routes;
 
 pub use counter::Metrics;
 pub(crate) use counter::{BackpressureAction, ShardMetrics};
 pub use pools::{Pool, PoolKind};
+pub(crate) use routes::RouteCounters;

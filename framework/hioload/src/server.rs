@@ -1,37 +1,51 @@
 //! A server: addresses, shards and their threads, start and stop.
 
+mod hand_over;
 mod handle;
 mod launch;
+mod listeners;
+mod mail;
+mod reload;
 mod signals;
 
 pub use handle::{Handle, InboxFull, Shard};
+pub use listeners::InheritedSocket;
+pub use mail::{PostError, Reservation};
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hioload_platform::Listener;
 use hioload_platform::backend::{Backend, Choice, Selection};
 use hioload_platform::limits::{self, LimitError};
 use hioload_platform::placement::{CpuList, Placement, Plan};
 use hioload_platform::topology::Topology;
-use hioload_platform::{ListenOptions, Listener};
 
 use crate::app::App;
 use crate::config::{Backpressure, Config, ListenerMode, SPARE_DESCRIPTORS};
-use crate::error::{ConfigError, Error, Result};
-use crate::hub::HashSeed;
+use crate::control::Terms;
+use crate::error::{Error, Result};
+use crate::hub::Hub;
 use crate::metrics::Metrics;
-use crate::shard::Inbox;
+use crate::offload::{self, Queued, Seats};
 use crate::tls::TlsConfig;
+use listeners::{Bound, Source};
 
 /// Builds a server. Nothing happens before [`start`](Self::start) or
 /// [`run`](Self::run), which report every error.
 #[derive(Clone, Debug, Default)]
 pub struct Server {
-    addrs: Vec<(String, Option<TlsConfig>)>,
+    sources: Vec<(Source, Option<TlsConfig>)>,
     config: Config,
+    hubs: Vec<Hub>,
     /// Shards that only dial need no address.
     client: bool,
+    take_over_from: Option<PathBuf>,
+    hand_over_at: Option<PathBuf>,
+    /// Who has a say in a reload; the certificates come with the start.
+    terms: Terms,
 }
 
 impl Server {
@@ -50,10 +64,11 @@ impl Server {
         Self::default().listen(addr)
     }
 
-    /// Listens on one more address.
+    /// Listens on one more address, written as for [`bind`](Self::bind). What is
+    /// wrong with it, or taken, is reported by the start.
     #[must_use]
     pub fn listen(mut self, addr: impl Into<String>) -> Self {
-        self.addrs.push((addr.into(), None));
+        self.sources.push((Source::Address(addr.into()), None));
         self
     }
 
@@ -61,11 +76,77 @@ impl Server {
     /// reads the certificates again.
     #[must_use]
     pub fn listen_tls(mut self, addr: impl Into<String>, tls: TlsConfig) -> Self {
-        self.addrs.push((addr.into(), Some(tls)));
+        self.sources.push((Source::Address(addr.into()), Some(tls)));
         self
     }
 
-    /// Replaces the whole configuration.
+    /// Listens on sockets this process was started with: socket activation, as
+    /// systemd does it (`sd_listen_fds(3)`). They keep listening while no
+    /// server runs, so that a restart refuses nobody.
+    ///
+    /// One socket serves all shards: the first accepts, and each connection
+    /// goes to the shard with the fewest, as in [`ListenerMode::Distribute`].
+    /// If all accepted from it, the kernel would wake the same one nearly every
+    /// time. Sockets of one address (`ReusePort=` of several socket units) go
+    /// to one shard each.
+    #[must_use]
+    pub fn listen_inherited(mut self, which: InheritedSocket) -> Self {
+        self.sources.push((Source::Inherited(which), None));
+        self
+    }
+
+    /// As [`listen_inherited`](Self::listen_inherited), with TLS.
+    #[must_use]
+    pub fn listen_inherited_tls(mut self, which: InheritedSocket, tls: TlsConfig) -> Self {
+        self.sources.push((Source::Inherited(which), Some(tls)));
+        self
+    }
+
+    /// Hands the listening sockets to a successor that asks at this path, by
+    /// [`take_over_from`](Self::take_over_from): then this server closes its
+    /// connections as at a stop, and ends. Connections that came before are
+    /// served to their first answers. A successor that fails before it accepts
+    /// changes nothing.
+    ///
+    /// The path becomes a Unix socket of mode 0600, of at most 90 bytes; only
+    /// this user's processes and root's are answered. Put it where nobody else
+    /// may write, such as `/run/NAME/`.
+    ///
+    /// Not on Windows, where [`start`](Self::start) fails with
+    /// [`Error::HandOver`].
+    #[must_use]
+    pub fn hand_over_at(mut self, path: impl Into<PathBuf>) -> Self {
+        self.hand_over_at = Some(path.into());
+        self
+    }
+
+    /// Takes the listening sockets of the server that hands over at this path,
+    /// if there is one. What the kernel has queued on them is not lost, and no
+    /// connection is refused meanwhile.
+    ///
+    /// Its addresses that are asked for here too, with or without TLS as there,
+    /// are taken; port 0 is any port of that address. Others are bound, and
+    /// those nobody asks for are closed. With fewer sockets of an address than
+    /// shards, those that have one accept for all, as in
+    /// [`ListenerMode::Distribute`]; with more, a shard accepts from several.
+    ///
+    /// The same path may be given to [`hand_over_at`](Self::hand_over_at), for
+    /// the next one.
+    #[must_use]
+    pub fn take_over_from(mut self, path: impl Into<PathBuf>) -> Self {
+        self.take_over_from = Some(path.into());
+        self
+    }
+
+    /// Declares one more hub: see [`hub`](crate::hub).
+    #[must_use]
+    pub fn hub(mut self, hub: Hub) -> Self {
+        self.hubs.push(hub);
+        self
+    }
+
+    /// Replaces the whole configuration, also what was set before by other
+    /// methods; it is checked at the start.
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
@@ -148,38 +229,57 @@ impl Server {
         F: Fn(&Shard) -> A + Send + Sync + 'static,
     {
         self.config.check()?;
+        Hub::check(&self.hubs)?;
         let topology = Topology::detect();
         let plan = self.config.plan(&topology)?;
         let selection = Selection::of(self.config.backend)?;
         let descriptors = raise_descriptor_limit(&self.config)?;
-        let bound = self.open_listeners(plan.shards())?;
-        let handle = Handle::new(plan.shards(), HashSeed::random(), Inbox::ROOM);
+        let (predecessor, taken) = hand_over::take(self.take_over_from.as_deref())?;
+        let bound = Bound::open(&self, plan.shards(), taken)?;
+        let offer = match &self.hand_over_at {
+            Some(path) => Some(hand_over::Offer::new(path, &bound, predecessor.is_none())?),
+            None => None,
+        };
+        let addrs = bound.addrs();
+        let tls = bound.tls_addrs();
+        let handle = self.handle(plan.shards());
+        handle.set_offload(self.offload_pool(&topology, &plan));
+        let (listeners, distribute) = bound.seat(plan.shards(), self.config.listener);
         let launch = launch::Launch {
             handle: &handle,
-            listeners: bound.listeners,
+            listeners,
+            distribute,
             plan: &plan,
             config: &self.config,
             app,
         };
         let threads = launch.start(&selection)?;
+        if let Some(predecessor) = predecessor {
+            hand_over::accepting(predecessor);
+        }
+        let successors = offer.and_then(|offer| offer.wait(&handle));
         // Only now: a start that fails says just why.
         selection.log();
         report_descriptor_limit(descriptors);
         report_placement(&topology, &plan);
         Ok(Running {
-            tls: bound.tls,
-            addrs: bound.addrs,
+            tls,
+            addrs,
             backend: selection.backend,
             handle,
             threads,
+            patience: self.config.drain_timeout,
+            successors,
         })
     }
 
     /// Starts, and serves until SIGINT or SIGTERM, on Windows until Ctrl-C,
     /// Ctrl-Break or the end of the console; then drains and returns. A second
-    /// signal cuts the connections that are left. With TLS, SIGHUP reads the
-    /// certificates again; if one cannot be used, the old ones stay. Other
-    /// programs ask with [`hioload_platform::signals`].
+    /// signal cuts the connections that are left. With TLS, with
+    /// [`reload_from`](Self::reload_from) or [`on_reload`](Self::on_reload),
+    /// SIGHUP reads certificates and configuration again; if something is
+    /// refused, all of the old stays. Other programs ask with
+    /// [`hioload_platform::signals`].
     ///
     /// The signals are blocked for the process while it runs and handled by
     /// this call. Call it from the main thread, before other threads start.
@@ -203,10 +303,9 @@ impl Server {
         A: App,
         F: Fn(&Shard) -> A + Send + Sync + 'static,
     {
-        let certificates = self.certificates();
-        let signals = signals::hold(!certificates.is_empty())?;
+        let signals = signals::hold(self.can_reload())?;
         let running = self.start(app)?;
-        let _watch = signals::watch(&signals, running.handle(), certificates)?;
+        let _watch = signals::watch(&signals, running.handle())?;
         started(&running);
         running.join()
     }
@@ -214,7 +313,7 @@ impl Server {
     /// The TLS configurations in use, each once.
     fn certificates(&self) -> Vec<TlsConfig> {
         let mut distinct: Vec<TlsConfig> = Vec::new();
-        for tls in self.addrs.iter().filter_map(|(_, tls)| tls.as_ref()) {
+        for tls in self.sources.iter().filter_map(|(_, tls)| tls.as_ref()) {
             if !distinct.iter().any(|known| known.is_same(tls)) {
                 distinct.push(tls.clone());
             }
@@ -222,71 +321,14 @@ impl Server {
         distinct
     }
 
-    /// One listener per address, and for each shard unless one accepts for all;
-    /// all bound before any shard starts.
-    fn open_listeners(&self, shards: usize) -> Result<Bound> {
-        let mut bound = Bound {
-            addrs: Vec::new(),
-            tls: Vec::new(),
-            listeners: (0..shards).map(|_| Vec::new()).collect(),
+    fn offload_pool(&self, topology: &Topology, plan: &Plan) -> offload::Pool {
+        let seats = Seats::of(topology, plan);
+        let workers = match self.config.offload_workers {
+            0 => seats.workers(),
+            workers => workers,
         };
-        for (text, tls) in &self.addrs {
-            let resolved = text.to_socket_addrs().map_err(|source| Error::Address {
-                addr: text.clone(),
-                source,
-            })?;
-            for mut addr in resolved {
-                let reuse_port = self.config.listener == ListenerMode::ReusePort;
-                let accepting = if reuse_port {
-                    Self::check_free(addr)?;
-                    shards
-                } else {
-                    1
-                };
-                for list in bound.listeners.iter_mut().take(accepting) {
-                    let listener = Listener::bind(&ListenOptions {
-                        reuse_port,
-                        ..ListenOptions::new(addr)
-                    })?;
-                    // With port 0 the first listener chooses for all.
-                    addr = listener.local_addr().map_err(|source| Error::System {
-                        call: "getsockname",
-                        source,
-                    })?;
-                    list.push((listener, tls.clone()));
-                }
-                bound.addrs.push(addr);
-                if tls.is_some() {
-                    bound.tls.push(addr);
-                }
-            }
-        }
-        if bound.addrs.is_empty() && !self.client {
-            return Err(ConfigError::NoAddress.into());
-        }
-        Ok(bound)
+        offload::Pool::new(workers, self.config.offload_queue, seats)
     }
-
-    /// The shards share a port, and the kernel would let another server of the
-    /// same user share it too: one started by mistake would silently take a
-    /// part of the connections. A listener that shares with nobody finds it.
-    fn check_free(addr: SocketAddr) -> Result<()> {
-        if addr.port() != 0 {
-            drop(Listener::bind(&ListenOptions {
-                reuse_port: false,
-                ..ListenOptions::new(addr)
-            })?);
-        }
-        Ok(())
-    }
-}
-
-/// What was bound: addresses with the ports the kernel chose, which of them
-/// speak TLS, and each shard's listeners.
-struct Bound {
-    addrs: Vec<SocketAddr>,
-    tls: Vec<SocketAddr>,
-    listeners: Vec<Listeners>,
 }
 
 /// One shard's listeners; with TLS or without.
@@ -345,6 +387,10 @@ pub struct Running {
     backend: Backend,
     handle: Handle,
     threads: Vec<JoinHandle<Result<()>>>,
+    /// How long offloaded work may take to end once the shards have.
+    patience: Duration,
+    /// Waits for a successor; ends when the server stops.
+    successors: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -372,14 +418,16 @@ impl Running {
         self.handle.clone()
     }
 
-    /// The counters.
+    /// The counters, live: cheap to clone, readable from any thread also after
+    /// the stop.
     #[must_use]
     pub fn metrics(&self) -> Metrics {
         self.handle.metrics()
     }
 
     /// Stops gracefully: no new connections, open ones are closed with the
-    /// app's code and end within [`Config::drain_timeout`].
+    /// app's code, in waves ([`Config::drain_waves`]), and end within
+    /// [`Config::drain_timeout`].
     ///
     /// # Errors
     /// A shard that could not go on, or panicked.
@@ -388,11 +436,35 @@ impl Running {
         self.join()
     }
 
-    /// Waits until the server has stopped.
+    /// As [`stop`](Self::stop), within `deadline` instead of
+    /// [`Config::drain_timeout`].
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop).
+    pub fn stop_within(self, deadline: Duration) -> Result<()> {
+        self.handle.stop_within(deadline);
+        self.join()
+    }
+
+    /// Waits until the server has stopped, or has been replaced by a successor
+    /// (see [`Server::hand_over_at`]) and its connections have ended; and then
+    /// for offloaded work that runs, [`Config::drain_timeout`] more at most.
     ///
     /// # Errors
     /// A shard that could not go on, or panicked.
     pub fn join(self) -> Result<()> {
-        launch::join(self.threads)
+        let ended = launch::join(self.threads);
+        let offload = self.handle.offload().stop(self.patience, Queued::Drop);
+        if offload.abandoned > 0 {
+            tracing::warn!(
+                abandoned = offload.abandoned,
+                "offloaded work does not end; its threads are left to themselves"
+            );
+        }
+        if let Some(successors) = self.successors {
+            // Nothing of it is of use to anybody now.
+            let _panicked = successors.join();
+        }
+        ended
     }
 }

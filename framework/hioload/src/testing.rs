@@ -10,7 +10,8 @@
 //!
 //! The same [seed](Simulation::new) and the same calls give the same run, down
 //! to the last byte: [`Simulated::digest`] tells whether two runs were one.
-//! What is drawn at random in a real server is drawn from the seed: the order
+//! Offloaded work runs in the same thread, as a whole, at a later time that the
+//! seed decides. What is drawn at random in a real server is drawn from the seed: the order
 //! of turns, the keys of topics' hashes, mask keys, and what goes wrong on the
 //! network ([`Faults`]).
 //!
@@ -30,19 +31,25 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`Crowd`] is one shard with many connections and no network at all, to
+//! measure an app's callbacks.
+//!
 //! Non-goals: TLS (its keys come from its library, which draws them itself);
 //! threads (one turn runs at a time, so a data race between shards is not
 //! found); what the app itself draws or asks the system for.
 
 mod client;
+mod crowd;
 mod journal;
 mod residue;
 mod schedule;
 mod simulation;
 mod stuck;
+mod workshop;
 
 pub use client::{Client, End, Seen};
-pub use hioload_platform::backend::sim::{Fault, FaultCounts, Faults, SimConfig};
+pub use crowd::Crowd;
+pub use hioload_platform::backend::sim::{Fault, FaultCounts, Faults, SimConfig, SimSignal};
 pub use residue::Residue;
 pub use simulation::{ClientId, Simulated, Simulation};
 pub use stuck::Stuck;

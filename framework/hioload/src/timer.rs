@@ -5,10 +5,15 @@
 //! clock is passed in. It holds values, not callbacks; the caller decides what
 //! a fired value means.
 //!
-//! Non-goals: no thread, no waiting (the driver waits until
+//! Non-goals of the wheel: no thread, no waiting (the driver waits until
 //! [`Wheel::next_deadline`]), no periodic timers (insert again when one fires).
+//!
+//! Apps use it through the [`Scheduler`] of their shard, which holds closures,
+//! repeats them, and has a bound.
 
+mod agenda;
 mod levels;
+mod scheduler;
 mod slab;
 mod wheel;
 
@@ -17,5 +22,8 @@ mod edges;
 #[cfg(test)]
 mod model;
 
+pub(crate) use agenda::{Agenda, Due};
+pub use agenda::{Timer, TimersFull};
+pub use scheduler::Scheduler;
 pub use slab::TimerId;
 pub use wheel::Wheel;

@@ -78,13 +78,21 @@ impl TlsConfig {
     /// As [`from_pem_files`](Self::from_pem_files). All old certificates stay
     /// in use then: a reload happens as a whole or not at all.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let fresh = load(&self.0.files)?;
+        self.replace(self.read()?);
+        Ok(())
+    }
+
+    /// Reads the files, for [`replace`](Self::replace).
+    pub(crate) fn read(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        load(&self.0.files)
+    }
+
+    pub(crate) fn replace(&self, fresh: Arc<ServerConfig>) {
         *self
             .0
             .current
             .write()
             .unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
     }
 
     /// The server's side of a new connection.

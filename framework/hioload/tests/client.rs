@@ -114,7 +114,7 @@ impl App for Told {
 
     fn dial_failed(&mut self, turn: &mut Turn<'_, ()>, key: u64, error: &DialError) {
         self.tell(Saw::Failed(key, error.to_string()));
-        turn.schedule(1_000_000, key + 1000);
+        turn.schedule(1_000_000, key + 1000).expect("there is room");
     }
 
     fn timer(&mut self, _turn: &mut Turn<'_, ()>, key: u64) {

@@ -10,13 +10,16 @@ use std::io::{ErrorKind, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hioload::{App, Backpressure, CloseCode, Config, Conn, Echo, Message, Running};
+use hioload::{
+    App, Backpressure, CloseCode, Config, Conn, Echo, Message, Running, SendFailed, Tracked,
+};
 use support::client::{Client, Seen, dial};
 use support::http::{Answer, expect_eof};
-use support::wait::{until, until_equal};
+use support::wait::{PATIENCE, until, until_equal};
 use support::{Serving, config, greeting};
 
 fn stop_in_background(running: Running) -> JoinHandle<hioload::Result<()>> {
@@ -131,6 +134,67 @@ fn what_is_queued_leaves_before_the_close() {
     drop(client);
     stopping.join().expect("no panic").expect("no shard failed");
     assert_eq!(metrics.send_bytes_pending(), 0);
+}
+
+/// Answers a number with as many large messages, and tells what becomes of each.
+struct Told(Sender<Tracked>);
+
+impl App for Told {
+    type State = ();
+
+    fn message(&mut self, conn: &mut Conn<'_>, (): &mut (), message: Message<'_>) {
+        let count = message.as_text().and_then(|text| text.parse().ok());
+        for _ in 0..count.unwrap_or(0) {
+            let tracked = conn.send_tracked(&[7; Burst::SIZE][..]);
+            self.0.send(tracked).expect("the test listens");
+        }
+    }
+}
+
+/// As many messages as the kernel does not take all of, for two clients: one
+/// that reads and one that does not.
+#[test]
+fn tracked_sends_are_waited_for_until_the_deadline() {
+    const MESSAGES: usize = 200;
+    let config = Config {
+        backpressure_limit: 256 << 20,
+        drain_timeout: Duration::from_secs(60),
+        close_timeout: Duration::from_secs(60),
+        ..config()
+    };
+    let (tell, told) = channel();
+    let serving = Serving::start(config, move |_| Told(tell.clone()));
+    let ask = || {
+        let mut client = Client::connect_narrow(serving.addr(), "/");
+        client.text(&MESSAGES.to_string());
+        let told: Vec<_> = (0..MESSAGES).map(|_| told.recv_timeout(PATIENCE)).collect();
+        let told: Result<Vec<_>, _> = told.into_iter().collect();
+        (client, told.expect("every message was queued"))
+    };
+    let (mut reader, taken) = ask();
+    let (silent, lost) = ask();
+    let running = serving.into_running();
+    let handle = running.handle();
+    let stopping = stop_in_background(running);
+    for _ in 0..MESSAGES {
+        assert_eq!(reader.expect_binary().len(), Burst::SIZE);
+    }
+    reader.expect_end(1001);
+    for tracked in taken {
+        assert_eq!(tracked.wait(PATIENCE).expect("in time"), Ok(()));
+    }
+    // The kernel took a few of them, and the rest is not known yet.
+    let waiting = lost.iter().filter(|tracked| tracked.outcome().is_none());
+    assert!(waiting.count() > MESSAGES / 2);
+    // Asked again, the deadline is an earlier one.
+    handle.stop_within(Duration::from_millis(200));
+    stopping.join().expect("no panic").expect("no shard failed");
+    let last = lost.into_iter().last().expect("there are some").outcome();
+    assert!(
+        matches!(&last, Some(Err(SendFailed::Closed { code, .. })) if code.0 == 1001),
+        "{last:?}"
+    );
+    drop(silent);
 }
 
 /// Answers a number with as many large messages.

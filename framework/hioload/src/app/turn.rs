@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use hioload_platform::{Nanos, Token};
 
-use super::Conn;
+use super::{Conn, Message, PublishOutcome};
 use crate::client::{Dial, DialsFull};
-use crate::shard::{Context, Entry, Slab};
-use crate::timer::TimerId;
+use crate::hub::{HubId, TurnHub};
+use crate::shard::{Connections, Context};
+use crate::source::{EventSource, RegisterError, SourceId};
+use crate::timer::{Timer, TimersFull};
 
 /// The shard, during a callback. Reaches all of its connections; what it
 /// queues leaves at the end of the turn.
 pub struct Turn<'a, S> {
-    pub(crate) slab: &'a mut Slab<S>,
+    pub(crate) slab: &'a mut dyn Connections<S>,
     pub(crate) cx: &'a mut Context,
 }
 
@@ -23,11 +25,27 @@ pub struct Turn<'a, S> {
 pub struct ConnId(pub(crate) Token);
 
 impl<S> Turn<'_, S> {
-    /// A connection of this shard and its state; `None` when it has ended.
+    /// A connection of this shard and its state; `None` when it has ended. An
+    /// [upload](super::App::upload) is one from its head to its answer.
     pub fn conn(&mut self, id: ConnId) -> Option<(Conn<'_>, &mut S)> {
-        let Entry { link, state } = self.slab.get(id.0)?;
+        let (link, state) = self.slab.find(id.0)?;
         let cx = &mut *self.cx;
-        link.is_open().then_some((Conn { link, cx }, state))
+        link.is_reachable().then_some((Conn { link, cx }, state))
+    }
+
+    /// A hub of the server: see [`hub`](crate::hub).
+    ///
+    /// # Panics
+    /// When the id is that of another server with more hubs.
+    pub fn hub(&mut self, hub: HubId) -> TurnHub<'_> {
+        assert!(self.cx.has_hub(hub), "a hub of this server");
+        TurnHub { hub, cx: self.cx }
+    }
+
+    /// Sends a message to all subscribers of a topic of the default hub; as
+    /// [`TurnHub::publish`].
+    pub fn publish<'m>(&mut self, topic: &str, message: impl Into<Message<'m>>) -> PublishOutcome {
+        self.hub(HubId::DEFAULT).publish(topic, message)
     }
 
     /// Dials; the app hears of the outcome, with this key.
@@ -39,15 +57,41 @@ impl<S> Turn<'_, S> {
     }
 
     /// Calls [`App::timer`](super::App::timer) with this key after `delay`
-    /// nanoseconds; never early, and late by at most a tick of 1024
-    /// nanoseconds and what the turn before takes.
-    pub fn schedule(&mut self, delay: Nanos, key: u64) -> TimerId {
+    /// nanoseconds: the timer that reaches the app itself, and allocates
+    /// nothing. How exact it is, see [`Scheduler`](crate::timer::Scheduler).
+    ///
+    /// # Errors
+    /// [`TimersFull`]; nothing is scheduled.
+    pub fn schedule(&mut self, delay: Nanos, key: u64) -> Result<Timer, TimersFull> {
         self.cx.schedule(delay, key)
     }
 
-    /// Cancels a timer; `false` if it has fired.
-    pub fn cancel(&mut self, timer: TimerId) -> bool {
-        self.cx.scheduler.cancel(timer).is_some()
+    /// Cancels a timer; `false` if it has fired for the last time or was
+    /// cancelled. One that repeats may cancel itself.
+    pub fn cancel(&mut self, timer: Timer) -> bool {
+        self.cx.agenda.cancel(timer)
+    }
+
+    /// Has the shard watch an event source; [`App::events`](super::App::events)
+    /// hears of it. See [`source`](crate::source).
+    ///
+    /// # Errors
+    /// [`RegisterError`]; the source is dropped.
+    pub fn register(&mut self, source: impl Into<EventSource>) -> Result<SourceId, RegisterError> {
+        let Context {
+            sources,
+            handle,
+            shard,
+            owner,
+            ..
+        } = &mut *self.cx;
+        sources.register(source.into(), *owner, handle, *shard)
+    }
+
+    /// Watches a source no longer, and closes its descriptor; `false` when it
+    /// was unregistered before.
+    pub fn unregister(&mut self, source: SourceId) -> bool {
+        self.cx.sources.unregister(source)
     }
 
     /// The time of this turn: nanoseconds of the server's monotonic clock.

@@ -10,6 +10,7 @@ use hioload_protocol::handshake::{ClientRequest, ExpectedAccept, InvalidField};
 use thiserror::Error;
 
 use super::{ClientTls, Target, TargetError};
+use crate::shard::Owner;
 
 /// A server and the request for a WebSocket on it. One `Dial` serves any
 /// number of connections, from any shard; share it in an
@@ -155,6 +156,7 @@ impl Dial {
 /// What a server has granted.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepted<'a> {
+    pub(crate) owner: Owner,
     pub(crate) key: u64,
     pub(crate) protocol: Option<&'a str>,
     pub(crate) deflate: bool,

@@ -1,19 +1,50 @@
 //! The request an app decides on.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
+use hioload_platform::Nanos;
 use hioload_protocol::handshake;
 
 /// An HTTP request head: of an upgrade or of a plain request.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Request<'b> {
     head: &'b handshake::Request<'b>,
     peer: Option<SocketAddr>,
+    direct: Option<SocketAddr>,
+    now: Nanos,
+    params: &'b [(&'b str, Cow<'b, str>)],
+    body: &'b [u8],
 }
 
 impl<'b> Request<'b> {
-    pub(crate) fn new(head: &'b handshake::Request<'b>, peer: Option<SocketAddr>) -> Self {
-        Self { head, peer }
+    pub(crate) fn new(
+        head: &'b handshake::Request<'b>,
+        peer: Option<SocketAddr>,
+        direct: Option<SocketAddr>,
+        now: Nanos,
+    ) -> Self {
+        Self {
+            head,
+            peer,
+            direct,
+            now,
+            params: &[],
+            body: &[],
+        }
+    }
+
+    /// The same request, with its body.
+    pub(crate) fn with_body(self, body: &'b [u8]) -> Self {
+        Self { body, ..self }
+    }
+
+    /// The same request, with what a router found in its path.
+    pub(crate) fn with_params<'c>(&self, params: &'c [(&'c str, Cow<'c, str>)]) -> Request<'c>
+    where
+        'b: 'c,
+    {
+        Request { params, ..*self }
     }
 
     /// The method, as sent: `GET`, `HEAD`, ...
@@ -26,6 +57,15 @@ impl<'b> Request<'b> {
     #[must_use]
     pub fn path(&self) -> &'b str {
         self.head.path()
+    }
+
+    /// A parameter of the route this request took (see
+    /// [`Router`](crate::Router)), percent-decoded; `None` without a router.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&str> {
+        let mut params = self.params.iter();
+        let (_, value) = params.find(|(known, _)| *known == name)?;
+        Some(value)
     }
 
     /// The query without its `?`.
@@ -45,9 +85,31 @@ impl<'b> Request<'b> {
         self.head.protocols()
     }
 
-    /// The address of the other side; `None` when it is gone already.
+    /// The whole body, decoded; empty in [`App::upgrade`](crate::App::upgrade)
+    /// and [`App::upload`](crate::App::upload), which come before it.
+    #[must_use]
+    pub fn body(&self) -> &'b [u8] {
+        self.body
+    }
+
+    /// The client's address: what [trusted
+    /// proxies](crate::Config::trusted_proxies) say it is, else that of the
+    /// connection. `None` when it is gone already. One that X-Forwarded-For
+    /// names without a port has port 0.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.peer
+    }
+
+    /// The address of the connection itself, which may be a proxy's.
+    #[must_use]
+    pub fn direct_peer(&self) -> Option<SocketAddr> {
+        self.direct
+    }
+
+    /// The time of this turn: nanoseconds of the server's monotonic clock.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.now
     }
 }

@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use super::event_stream::EventStream;
+use super::request::Request;
+
 /// A whole response, body included.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -10,6 +13,10 @@ pub struct Response {
     content_type: &'static str,
     headers: Vec<(&'static str, Cow<'static, str>)>,
     body: Cow<'static, [u8]>,
+    /// It has no length: what follows ends with the connection.
+    is_stream: bool,
+    /// What follows instead of a body.
+    stream: Option<Box<EventStream>>,
 }
 
 impl Response {
@@ -21,6 +28,8 @@ impl Response {
             content_type,
             headers: Vec::new(),
             body: body.into(),
+            is_stream: false,
+            stream: None,
         }
     }
 
@@ -38,7 +47,15 @@ impl Response {
             content_type: "text/plain; charset=utf-8",
             headers: Vec::new(),
             body: Cow::Borrowed(body.as_bytes()),
+            is_stream: false,
+            stream: None,
         }
+    }
+
+    /// A stream of server-sent events: what is published to topics from now on.
+    #[must_use]
+    pub fn sse() -> EventStream {
+        EventStream::default()
     }
 
     /// Adds a header. A value with a line break is left out: it would forge
@@ -49,6 +66,13 @@ impl Response {
         if !value.contains(['\r', '\n', '\0']) {
             self.headers.push((name, value));
         }
+        self
+    }
+
+    /// The same response with another status.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = status;
         self
     }
 
@@ -64,24 +88,64 @@ impl Response {
         &self.body
     }
 
+    /// Whether only the end of the connection ends it.
+    pub(crate) fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// What follows the head; nothing when only that is asked for.
+    pub(crate) fn take_stream(
+        &mut self,
+        request: &Request<'_>,
+        head_only: bool,
+    ) -> Option<Box<EventStream>> {
+        if head_only {
+            return None;
+        }
+        let mut stream = self.stream.take()?;
+        if let Some(last) = request.header("Last-Event-ID") {
+            stream.resume(last);
+        }
+        Some(stream)
+    }
+
     /// Appends the encoded response; without the body for `HEAD`.
     pub(crate) fn write(&self, head_only: bool, keep_alive: bool, out: &mut Vec<u8>) {
         let connection = if keep_alive { "keep-alive" } else { "close" };
         let _infallible = write!(
             out,
-            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: {connection}\r\n",
+            "HTTP/1.1 {} {}\r\nConnection: {connection}\r\n",
             self.status,
             reason_phrase(self.status),
-            self.content_type,
-            self.body.len(),
         );
+        // Both say that no content follows, and a length would be that of
+        // another response (RFC 9110 section 8.6).
+        let bodyless = matches!(self.status, 204 | 304);
+        if !bodyless {
+            let _infallible = write!(out, "Content-Type: {}\r\n", self.content_type);
+        }
+        if !bodyless && !self.is_stream {
+            let _infallible = write!(out, "Content-Length: {}\r\n", self.body.len());
+        }
         for (name, value) in &self.headers {
             let _infallible = write!(out, "{name}: {value}\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        if !head_only {
+        if !head_only && !bodyless {
             out.extend_from_slice(&self.body);
         }
+    }
+}
+
+impl From<EventStream> for Response {
+    fn from(stream: EventStream) -> Self {
+        Self {
+            content_type: "text/event-stream",
+            is_stream: true,
+            stream: Some(Box::new(stream)),
+            ..Self::ok("", &[][..])
+        }
+        .header("Cache-Control", "no-store")
     }
 }
 
@@ -90,7 +154,10 @@ impl Response {
 fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
         204 => "No Content",
+        206 => "Partial Content",
         301 => "Moved Permanently",
         302 => "Found",
         304 => "Not Modified",
@@ -99,6 +166,11 @@ fn reason_phrase(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
         503 => "Service Unavailable",
@@ -117,6 +189,17 @@ mod tests {
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("Content-Length: 5\r\n"), "{text}");
         assert!(text.ends_with("\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn what_has_no_content_has_no_length() {
+        for status in [204, 304] {
+            let mut out = Vec::new();
+            Response::text(status, "ignored").write(false, true, &mut out);
+            let text = String::from_utf8(out).unwrap();
+            assert!(!text.contains("Content-Length"), "{text}");
+            assert!(text.ends_with("\r\n\r\n"), "{text}");
+        }
     }
 
     #[test]

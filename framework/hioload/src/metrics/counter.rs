@@ -1,14 +1,17 @@
 //! The counters of a shard.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::pools::ShardPools;
+use super::routes::RouteCounters;
 use hioload_platform::DriverStats;
 use hioload_protocol::CloseCode;
 use hioload_protocol::handshake::Refusal;
+use hioload_protocol::proxy::ProxyError;
 
+use crate::offload;
 use crate::tls::TlsFailure;
 
 /// A number with one writer, its shard, and any number of readers: adding is a
@@ -73,6 +76,7 @@ const CODES_FROM_4000: usize = NAMED_CODES + 1;
 #[repr(align(128))]
 pub(crate) struct ShardMetrics {
     pub(crate) connections: Counter,
+    pub(crate) event_streams: Counter,
     pub(crate) sockets: Counter,
     pub(crate) accepted: Counter,
     pub(crate) dialled: Counter,
@@ -84,15 +88,24 @@ pub(crate) struct ShardMetrics {
     pub(crate) http_requests: Counter,
     pub(crate) tls_handshakes: Counter,
     pub(crate) publishes: Counter,
+    pub(crate) panics: Counter,
+    pub(crate) rate_limited: Counter,
     pub(crate) turns: Counter,
     pub(crate) send_bytes_pending: Counter,
+    pub(crate) tasks: Counter,
+    pub(crate) tasks_failed: Counter,
+    pub(crate) tasks_panicked: Counter,
     pub(crate) recv_leases: Counter,
     pub(crate) accept_paused: Counter,
+    pub(crate) send_stalls: Counter,
     closes: [Counter; NAMED_CODES + 2],
     refusals: [Counter; Refusal::LABELS.len()],
     backpressure: [Counter; BackpressureAction::ALL.len()],
     tls_failures: [Counter; TlsFailure::ALL.len()],
+    proxy_failures: [Counter; ProxyError::ALL.len()],
     pub(crate) pools: ShardPools,
+    /// Of a router, where one is and counts them.
+    pub(crate) routes: OnceLock<Box<[RouteCounters]>>,
 }
 
 impl ShardMetrics {
@@ -114,6 +127,10 @@ impl ShardMetrics {
 
     pub(crate) fn backpressure(&self, action: BackpressureAction) {
         self.backpressure[action as usize].add(1);
+    }
+
+    pub(crate) fn proxy_failed(&self, error: ProxyError) {
+        self.proxy_failures[error as usize].add(1);
     }
 
     pub(crate) fn tls_failed(&self, failure: TlsFailure) {
@@ -151,6 +168,13 @@ impl ShardMetrics {
         })
     }
 
+    pub(super) fn proxy_failures(&self) -> impl Iterator<Item = (String, u64)> + '_ {
+        ProxyError::ALL.iter().map(|&error| {
+            let label = error.label().to_owned();
+            (label, self.proxy_failures[error as usize].get())
+        })
+    }
+
     pub(super) fn tls_failures(&self) -> impl Iterator<Item = (String, u64)> + '_ {
         TlsFailure::ALL.iter().map(|&failure| {
             let label = failure.label().to_owned();
@@ -161,11 +185,22 @@ impl ShardMetrics {
 
 /// The counters of all shards. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics(pub(super) Arc<[ShardMetrics]>);
+pub struct Metrics(pub(super) Arc<[ShardMetrics]>, Arc<OnceLock<offload::Pool>>);
 
 impl Metrics {
     pub(crate) fn new(shards: usize) -> Self {
-        Self((0..shards).map(|_| ShardMetrics::default()).collect())
+        let shards = (0..shards).map(|_| ShardMetrics::default());
+        Self(shards.collect(), Arc::default())
+    }
+
+    pub(crate) fn set_offload(&self, pool: offload::Pool) {
+        let _first = self.1.set(pool);
+    }
+
+    /// What the offload pool does and has done.
+    #[must_use]
+    pub fn offload(&self) -> offload::Stats {
+        self.1.get().map(offload::Pool::stats).unwrap_or_default()
     }
 
     pub(crate) fn shard(&self, index: usize) -> &ShardMetrics {
@@ -182,6 +217,12 @@ impl Metrics {
     #[must_use]
     pub fn sockets(&self) -> u64 {
         self.0.iter().map(|shard| shard.sockets.get()).sum()
+    }
+
+    /// Open streams of server-sent events.
+    #[must_use]
+    pub fn event_streams(&self) -> u64 {
+        self.0.iter().map(|shard| shard.event_streams.get()).sum()
     }
 
     /// Open WebSockets of each shard.
@@ -205,6 +246,12 @@ impl Metrics {
         self.0.iter().map(|shard| shard.recv_leases.get()).sum()
     }
 
+    /// Connections ended by [`Config::send_timeout`](crate::Config::send_timeout).
+    #[must_use]
+    pub fn send_stalls(&self) -> u64 {
+        self.0.iter().map(|shard| shard.send_stalls.get()).sum()
+    }
+
     /// Closed WebSockets by close code; `3xxx` and `4xxx` in one each. Codes
     /// that did not occur are left out.
     #[must_use]
@@ -218,10 +265,31 @@ impl Metrics {
         sum(self.0.iter().flat_map(ShardMetrics::refusals))
     }
 
+    /// Panics of callbacks that were caught; see
+    /// [`Recovery`](crate::router::Recovery).
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.0.iter().map(|shard| shard.panics.get()).sum()
+    }
+
+    /// Messages, requests and upgrades above a rate; see
+    /// [`RateLimit`](crate::router::RateLimit).
+    #[must_use]
+    pub fn rate_limited(&self) -> u64 {
+        self.0.iter().map(|shard| shard.rate_limited.get()).sum()
+    }
+
     /// Completed TLS handshakes.
     #[must_use]
     pub fn tls_handshakes(&self) -> u64 {
         self.0.iter().map(|shard| shard.tls_handshakes.get()).sum()
+    }
+
+    /// Connections of trusted proxies that were closed for the PROXY header
+    /// they sent or did not send, by reason.
+    #[must_use]
+    pub fn proxy_failures(&self) -> BTreeMap<String, u64> {
+        sum(self.0.iter().flat_map(ShardMetrics::proxy_failures))
     }
 
     /// Connections that TLS ended, by reason. Reasons that did not occur are

@@ -2,13 +2,16 @@
 
 use hioload_platform::{ChunkPool, DriverStats};
 
+use serde::Serialize;
+
 use super::counter::{Counter, Metrics};
 
 /// The receive pool, and the classes of send chunks with what is larger.
 pub(super) const POOLS: usize = 5;
 
 /// What a pool is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PoolKind {
     /// Bytes from sockets.
     Receive,
@@ -26,7 +29,7 @@ impl PoolKind {
 }
 
 /// One size class of a shard's buffers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Pool {
     /// The shard.
     pub shard: usize,
@@ -109,7 +112,7 @@ impl ShardPools {
         }
     }
 
-    fn read(&self, shard: usize) -> impl Iterator<Item = Pool> + '_ {
+    pub(crate) fn read(&self, shard: usize) -> impl Iterator<Item = Pool> + '_ {
         let node = self.node.get().checked_sub(1);
         self.pools
             .iter()

@@ -13,10 +13,16 @@ type Plain = (
     fn(&ShardMetrics) -> &Counter,
 );
 
-const PLAIN: [Plain; 16] = [
+const PLAIN: &[Plain] = &[
     ("hioload_connections", "gauge", "Open WebSockets.", |s| {
         &s.connections
     }),
+    (
+        "hioload_sse_streams",
+        "gauge",
+        "Open streams of server-sent events.",
+        |s| &s.event_streams,
+    ),
     (
         "hioload_sockets",
         "gauge",
@@ -84,6 +90,18 @@ const PLAIN: [Plain; 16] = [
         |s| &s.publishes,
     ),
     (
+        "hioload_panics_total",
+        "counter",
+        "Panics of callbacks that were caught.",
+        |s| &s.panics,
+    ),
+    (
+        "hioload_rate_limited_total",
+        "counter",
+        "Messages, requests and upgrades above a rate.",
+        |s| &s.rate_limited,
+    ),
+    (
         "hioload_turns_total",
         "counter",
         "Turns of the shard's loop.",
@@ -96,6 +114,24 @@ const PLAIN: [Plain; 16] = [
         |s| &s.send_bytes_pending,
     ),
     (
+        "hioload_tasks",
+        "gauge",
+        "Asynchronous tasks that have not ended.",
+        |s| &s.tasks,
+    ),
+    (
+        "hioload_tasks_failed_total",
+        "counter",
+        "Connections whose task returned an error.",
+        |s| &s.tasks_failed,
+    ),
+    (
+        "hioload_tasks_panicked_total",
+        "counter",
+        "Tasks that panicked.",
+        |s| &s.tasks_panicked,
+    ),
+    (
         "hioload_recv_leases",
         "gauge",
         "Receive buffers in use.",
@@ -106,6 +142,12 @@ const PLAIN: [Plain; 16] = [
         "counter",
         "Pauses for lack of descriptors.",
         |s| &s.accept_paused,
+    ),
+    (
+        "hioload_send_stalls_total",
+        "counter",
+        "Connections ended because they took nothing for too long.",
+        |s| &s.send_stalls,
     ),
 ];
 
@@ -159,7 +201,7 @@ impl Metrics {
     #[must_use]
     pub fn render(&self) -> String {
         let mut out = String::with_capacity(4096);
-        for (name, kind, help, read) in PLAIN {
+        for &(name, kind, help, read) in PLAIN {
             describe(&mut out, name, kind, help);
             for (index, shard) in self.0.iter().enumerate() {
                 let value = read(shard).get();
@@ -194,7 +236,16 @@ impl Metrics {
             "reason",
             |s| s.tls_failures().collect(),
         );
+        self.labelled(
+            &mut out,
+            "hioload_proxy_failures_total",
+            "Connections of trusted proxies closed for their PROXY header.",
+            "reason",
+            |s| s.proxy_failures().collect(),
+        );
         self.render_pools(&mut out);
+        self.offload().render(&mut out);
+        self.render_routes(&mut out);
         out
     }
 
@@ -240,7 +291,7 @@ impl Metrics {
     }
 }
 
-fn describe(out: &mut String, name: &str, kind: &str, help: &str) {
+pub(super) fn describe(out: &mut String, name: &str, kind: &str, help: &str) {
     let _infallible = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
@@ -278,6 +329,6 @@ mod tests {
             .lines()
             .filter(|line| line.starts_with("# TYPE"))
             .count();
-        assert_eq!(described, PLAIN.len() + 4 + POOL.len());
+        assert_eq!(described, PLAIN.len() + 5 + POOL.len() + 6);
     }
 }

@@ -13,7 +13,7 @@ use hioload_platform::placement::Plan;
 use super::Listeners;
 use super::handle::{Handle, Shard};
 use crate::app::App;
-use crate::config::{Config, ListenerMode, Rules};
+use crate::config::{Config, Rules};
 use crate::error::{Error, Result};
 use crate::shard::Distribution;
 use crate::shard::turn::{Loop, Peers};
@@ -37,6 +37,8 @@ pub(super) struct Launch<'a, F> {
     pub(super) handle: &'a Handle,
     /// Each shard's.
     pub(super) listeners: Vec<Listeners>,
+    /// Whether shards that accept do so for all.
+    pub(super) distribute: bool,
     pub(super) plan: &'a Plan,
     pub(super) config: &'a Config,
     pub(super) app: F,
@@ -77,13 +79,13 @@ where
     let Launch {
         handle,
         listeners,
+        distribute,
         plan,
         config,
         app,
     } = launch;
     let shards = listeners.len();
     let app = Arc::new(app);
-    let distribute = config.listener == ListenerMode::Distribute && shards > 1;
     let distribution = distribute.then(|| Arc::new(Distribution::new(shards)));
     let (ready, readies) = sync_channel(shards);
     let mut threads = Vec::with_capacity(shards);
@@ -157,7 +159,7 @@ impl<W> Seat<W> {
     {
         let index = self.shard.index();
         let handle = self.shard.handle();
-        let _guard = StopOthers(handle.clone());
+        let _guard = StopOthers(handle.clone(), index);
         if let Some(cpu) = self.cpu
             && let Err(error) = affinity::pin(cpu)
         {
@@ -173,7 +175,7 @@ impl<W> Seat<W> {
         let app = app(&self.shard);
         let core = self
             .shard
-            .core(app, Rules::from(&self.config), mask_seed, now);
+            .core(app, Rules::from(&self.config), mask_seed, now)?;
         let Self {
             listeners,
             distribution,
@@ -196,10 +198,11 @@ impl<W> Seat<W> {
 
 /// A shard that ends, for whatever reason, stops the server: the rest would
 /// serve only some of the connections the kernel spreads over all listeners.
-struct StopOthers(Handle);
+struct StopOthers(Handle, usize);
 
 impl Drop for StopOthers {
     fn drop(&mut self) {
+        self.0.end(self.1);
         self.0.stop();
     }
 }

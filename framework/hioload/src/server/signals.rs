@@ -1,10 +1,9 @@
-//! Requests from outside: to stop, to read certificates again.
+//! Requests from outside: to stop, to reload.
 
 use hioload_platform::signals::{Signal, Signals, Watch};
 
 use super::handle::Handle;
 use crate::error::{Error, Result};
-use crate::tls::TlsConfig;
 
 /// Holds requests back, in this thread and in all it starts.
 ///
@@ -18,14 +17,10 @@ pub(super) fn hold(reload: bool) -> Result<Signals> {
 
 /// Turns signals into stop requests on a thread of its own: the first is a
 /// graceful one, the second cuts what is left.
-pub(super) fn watch(
-    signals: &Signals,
-    handle: Handle,
-    certificates: Vec<TlsConfig>,
-) -> Result<Watch> {
+pub(super) fn watch(signals: &Signals, handle: Handle) -> Result<Watch> {
     let mut graceful = true;
     let heed = move |signal| match signal {
-        Signal::Reload => reload(&certificates),
+        Signal::Reload => reload(&handle),
         Signal::Stop { by } => {
             tracing::info!(signal = by, graceful, "stopping");
             if graceful {
@@ -42,11 +37,17 @@ pub(super) fn watch(
     })
 }
 
-fn reload(certificates: &[TlsConfig]) {
-    for tls in certificates {
-        match tls.reload() {
-            Ok(()) => tracing::info!("the certificates are loaded anew"),
-            Err(error) => tracing::error!(%error, "the old certificates stay in use"),
+fn reload(handle: &Handle) {
+    match handle.reread() {
+        Ok(reloaded) => {
+            if reloaded.certificates > 0 {
+                tracing::info!("the certificates are loaded anew");
+            }
+            tracing::info!("reloaded: {reloaded}");
         }
+        Err(error) => tracing::error!(
+            "the reload is refused, and the old configuration and the old certificates stay in \
+             use: {error}"
+        ),
     }
 }

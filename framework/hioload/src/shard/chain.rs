@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 
 use hioload_protocol::Connection;
 
+use super::body::Body;
 use super::dial::DialStage;
+use super::proxied::Proxied;
+use super::stream::StreamStage;
 use super::tls::Session;
 
 /// What carries the bytes.
@@ -19,6 +22,8 @@ pub(crate) enum Transport {
     Plain,
     /// TLS over TCP.
     Tls(Box<Session>),
+    /// One of them, after a PROXY header.
+    Proxied(Box<Proxied>),
 }
 
 /// What speaks over the transport.
@@ -30,6 +35,8 @@ pub(crate) enum Stage {
     Dialling(Box<DialStage>),
     /// A WebSocket, until both sides are done.
     WebSocket(Connection),
+    /// An event stream, which an HTTP request has become: only sends.
+    Stream(Box<StreamStage>),
     /// Nothing more is understood: input is read and dropped until it ends, so
     /// that what was sent last reaches the peer instead of a reset.
     Draining,
@@ -40,5 +47,11 @@ pub(crate) enum Stage {
 pub(crate) struct HttpStage {
     /// The part of a head that has arrived; bounded by `max_head`.
     pub(crate) partial: Vec<u8>,
+    /// Where the socket comes from: a proxy, or the client itself.
     pub(crate) peer: Option<SocketAddr>,
+    /// It has had an answer: its client knows that this server was there.
+    pub(crate) answered: bool,
+    /// The body of a request, from its head to its end, or to the answer of an
+    /// app that streams it.
+    pub(crate) body: Option<Box<Body>>,
 }

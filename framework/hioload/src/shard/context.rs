@@ -1,38 +1,59 @@
 //! What the connections of a shard share, whatever the app.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use hioload_platform::{Nanos, Token};
 use hioload_protocol::{MaskKeys, Resources};
 
 use super::dial::{DIALS, Dialling};
-use super::inbox::{Inbox, InboxEntry, Outgoing, Pushed};
+use super::inbox::Outgoing;
 use super::outbox::OutboxPool;
+use super::sources::Sources;
 use super::tls::Scratch;
-use crate::app::{Message, PublishOutcome};
 use crate::client::{ClientTls, Dial, DialsFull};
-use crate::config::Rules;
-use crate::hub::{Encoded, Interest, Publication, Topics};
+use crate::config::{MAX_SHARDS, Rules};
+use crate::http::Proxies;
+use crate::hub::{Home, HubId, Publication, Recent, SharedHub, TopicId, Topics, Work};
 use crate::metrics::{BackpressureAction, Metrics, ShardMetrics};
-use crate::timer::{TimerId, Wheel};
+use crate::offload::Desk;
+use crate::server::Handle;
+use crate::task::{Local, Tasks};
+use crate::timer::{Agenda, Timer, TimersFull, Wheel};
 
-/// Publications of one callback: what an app may publish before the shard
-/// delivers. Beyond it a publish is refused.
-const LOCAL_PUBLICATIONS: usize = 1 << 16;
+/// Which of the apps that share a shard behind a router something belongs to;
+/// 0 is the shard's app itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Owner(pub(crate) u32);
+
+/// An app's key of a timer or a dial. Keys of different owners may be equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owned {
+    pub(crate) key: u64,
+    pub(crate) owner: Owner,
+}
 
 /// The shared part of a shard: pools, timers, topics, queues, counters.
 pub(crate) struct Context {
     pub(crate) shard: usize,
     pub(crate) now: Nanos,
     pub(crate) rules: Rules,
+    /// What was last seen of the handle's notice, and which rules these are.
+    pub(super) notice: u64,
+    pub(super) epoch: u64,
+    /// Connections since the last one that got a span, as a fraction of those
+    /// it takes.
+    pub(super) sampled: f64,
     pub(crate) outboxes: OutboxPool,
     pub(crate) resources: Resources,
     pub(crate) tls: Scratch,
     pub(crate) wheel: Wheel<Token>,
-    /// The app's timers, by its keys. Apart from those of connections, whose
-    /// entries are smaller.
-    pub(crate) scheduler: Wheel<u64>,
+    /// The app's timers.
+    pub(crate) agenda: Agenda,
+    /// The work it has offloaded.
+    pub(crate) offload: Desk,
+    /// Whose callback runs; what is scheduled or dialled now is its own.
+    pub(crate) owner: Owner,
     /// Dials to be started, at most [`DIALS`].
     pub(crate) dials: VecDeque<Dialling>,
     /// Whom the system trusts, read by the first dial that needs it.
@@ -41,8 +62,19 @@ pub(crate) struct Context {
     pub(crate) stop_asked: bool,
     pub(crate) topics: Topics,
     pub(crate) outgoing: Outgoing,
-    /// Published on this shard, to be delivered to its subscribers.
-    pub(crate) local: VecDeque<Publication>,
+    /// The ordered topics this shard is home of, by hub.
+    pub(crate) homes: Box<[Option<Home>]>,
+    /// What callbacks left to do, in order.
+    pub(crate) work: VecDeque<Work>,
+    /// What publications are made of.
+    pub(super) recent: Recent,
+    /// Empty between publications; kept for its allocation.
+    pub(crate) matched: Vec<TopicId>,
+    /// Empty between publications; kept for its allocation.
+    pub(crate) receivers: Vec<Token>,
+    /// What connections that are behind are given once there is room: the
+    /// latest of each topic, at most as many as subscriptions.
+    latest: HashMap<Token, VecDeque<Publication>>,
     /// Connections touched since the last flush, each once.
     pub(crate) dirty: Vec<Token>,
     /// Connections that may read again and hold unread bytes.
@@ -51,7 +83,17 @@ pub(crate) struct Context {
     pub(crate) held: usize,
     /// Publishers paused until the congestion is over.
     congested: Vec<Token>,
+    /// The app's event sources.
+    pub(crate) sources: Sources,
+    pub(crate) tasks: Tasks,
+    /// What a message is serialised in.
+    pub(crate) json: Vec<u8>,
+    /// Whom it believes where connections come from.
+    pub(crate) proxies: Proxies,
+    /// The state of [`draw`](Self::draw).
+    random: u64,
     metrics: Metrics,
+    pub(crate) handle: Handle,
 }
 
 /// What makes a [`Context`].
@@ -60,17 +102,25 @@ pub(crate) struct ContextParts {
     pub(crate) now: Nanos,
     pub(crate) rules: Rules,
     pub(crate) mask_seed: u64,
-    pub(crate) interest: Interest,
-    pub(crate) inboxes: Arc<[Inbox]>,
-    pub(crate) metrics: Metrics,
+    pub(crate) handle: Handle,
 }
 
 impl Context {
     pub(crate) fn new(parts: ContextParts) -> Self {
+        let home = |(number, hub): (usize, &SharedHub)| {
+            let number = (number * MAX_SHARDS + parts.shard) as u64;
+            let (options, seed) = (&hub.options, hub.interest.seed().clone());
+            let ordered = options.is_ordered();
+            ordered.then(|| Home::new(options, hub.shards(), number, seed))
+        };
         Self {
+            homes: parts.handle.hubs().iter().enumerate().map(home).collect(),
             shard: parts.shard,
             now: parts.now,
             rules: parts.rules,
+            notice: 0,
+            epoch: 0,
+            sampled: 0.0,
             outboxes: OutboxPool::default(),
             resources: Resources::new(
                 parts.rules.limits,
@@ -79,23 +129,50 @@ impl Context {
             ),
             tls: Scratch::default(),
             wheel: Wheel::new(parts.now),
-            scheduler: Wheel::new(parts.now),
+            agenda: Agenda::new(parts.now),
+            offload: Desk::new(&parts.handle),
+            owner: Owner::default(),
             dials: VecDeque::new(),
             system_tls: None,
             stop_asked: false,
-            topics: Topics::new(parts.shard, parts.interest),
-            outgoing: Outgoing::new(parts.shard, parts.inboxes),
-            local: VecDeque::new(),
+            topics: Topics::new(parts.shard, parts.handle.hubs().clone()),
+            outgoing: Outgoing::new(parts.shard, parts.handle.inboxes()),
+            work: VecDeque::new(),
+            recent: Recent::default(),
+            matched: Vec::new(),
+            receivers: Vec::new(),
+            latest: HashMap::new(),
             dirty: Vec::new(),
             resumed: Vec::new(),
             held: 0,
             congested: Vec::new(),
-            metrics: parts.metrics,
+            sources: Sources::default(),
+            tasks: Tasks::new(Local::new(parts.handle.clone(), parts.shard, parts.now)),
+            json: Vec::new(),
+            proxies: Proxies::new(&parts.handle.control().config()),
+            random: parts.mask_seed.rotate_left(32),
+            metrics: parts.handle.metrics(),
+            handle: parts.handle,
         }
     }
 
     pub(crate) fn metrics(&self) -> &ShardMetrics {
         self.metrics.shard(self.shard)
+    }
+
+    /// A number from the shard's seed (splitmix64), for jitter: nothing a peer
+    /// must not guess.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Whether the server has it.
+    pub(crate) fn has_hub(&self, hub: HubId) -> bool {
+        hub.index() < self.homes.len()
     }
 
     /// Queues a dial.
@@ -104,69 +181,59 @@ impl Context {
             return Err(DialsFull);
         }
         let dial = Arc::clone(dial);
+        let key = self.owned(key);
         self.dials.push_back(Dialling { dial, key });
         Ok(())
     }
 
-    pub(crate) fn schedule(&mut self, delay: Nanos, key: u64) -> TimerId {
-        self.scheduler.insert(self.now.saturating_add(delay), key)
+    pub(crate) fn schedule(&mut self, delay: Nanos, key: u64) -> Result<Timer, TimersFull> {
+        let key = self.owned(key);
+        self.agenda.key(self.now.saturating_add(delay), key)
     }
 
-    /// Encodes `message` once and hands it to every shard with subscribers.
-    pub(crate) fn publish(
-        &mut self,
-        topic: &str,
-        message: Message<'_>,
-        publisher: Token,
-    ) -> PublishOutcome {
-        let known = self.topics.name(topic);
-        let here = known.is_some();
-        let (topic, hash) =
-            known.unwrap_or_else(|| (topic.into(), self.topics.interest().hash(topic)));
-        let remote = self.topics.interest().shards(hash) & !(1 << self.shard);
-        self.metrics().publishes.add(1);
-        if !here && remote == 0 {
-            return PublishOutcome::Published;
+    /// A key of whose callback runs.
+    fn owned(&self, key: u64) -> Owned {
+        let owner = self.owner;
+        Owned { key, owner }
+    }
+
+    /// Keeps a publication for a connection that is behind, instead of earlier
+    /// ones of its topic.
+    pub(crate) fn keep_latest(&mut self, token: Token, publication: &Publication) {
+        let waiting = self.latest.entry(token).or_default();
+        let same = |other: &Publication| {
+            (other.hub, &other.topic) == (publication.hub, &publication.topic)
+        };
+        let earlier = waiting.iter().position(same);
+        let gone = match earlier {
+            Some(index) => waiting.remove(index),
+            // A filter may match any number of topics.
+            None if waiting.len() >= self.rules.max_subscriptions => waiting.pop_front(),
+            None => None,
+        };
+        waiting.push_back(publication.clone());
+        if gone.is_some() {
+            self.metrics().backpressure(BackpressureAction::Dropped);
         }
-        if self.local.len() >= LOCAL_PUBLICATIONS {
-            self.metrics().backpressure(BackpressureAction::Refused);
-            return PublishOutcome::Full;
+    }
+
+    /// What was kept for a connection.
+    pub(crate) fn take_latest(&mut self, token: Token) -> Option<VecDeque<Publication>> {
+        if self.latest.is_empty() {
+            return None;
         }
-        let encoded = Encoded::new(message);
-        let mut congested = false;
-        if remote != 0 {
-            let topic = Arc::clone(&topic);
-            let entry = InboxEntry::Publish {
-                topic,
-                encoded: encoded.clone(),
-            };
-            match self.outgoing.push(remote, &entry) {
-                Pushed::Accepted => {}
-                Pushed::Congested => congested = true,
-                Pushed::Full => {
-                    self.metrics().backpressure(BackpressureAction::Refused);
-                    return PublishOutcome::Full;
-                }
-            }
-        }
-        if here {
-            self.local.push_back(Publication {
-                topic,
-                encoded,
-                except: Some(publisher),
-            });
-        }
-        if congested {
-            PublishOutcome::Congested
-        } else {
-            PublishOutcome::Published
-        }
+        self.latest.remove(&token)
     }
 
     /// `publisher` was paused for congestion; it is resumed by
     /// [`relieve`](Self::relieve).
     pub(crate) fn wait_for_relief(&mut self, publisher: Token) {
         self.congested.push(publisher);
+    }
+
+    /// Publishers that are paused for congestion.
+    pub(super) fn congested(&self) -> usize {
+        self.congested.len()
     }
 
     /// Retries what other shards had no room for. Returns the publishers to

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hioload_platform::{DriverStats, Nanos, RecvEnd, Token};
-use hioload_protocol::{CloseCode, KeepaliveAction};
+use hioload_protocol::CloseCode;
 
 use super::chain::Stage;
 use super::context::{Context, ContextParts};
@@ -13,11 +13,7 @@ use super::link::{Flags, Link};
 use super::slab::{Entry, Slab};
 use crate::app::{App, Close, Conn, Turn};
 use crate::client::DialError;
-use crate::hub::Publication;
 use crate::tls::TlsFailure;
-
-use super::dial::Dialling;
-use super::inbox::InboxEntry;
 
 /// Inbox entries taken per turn, so that publishes from other shards cannot
 /// starve this shard's own connections; a rest makes the next turn start at
@@ -32,17 +28,26 @@ pub(crate) struct ShardCore<A: App> {
     pub(super) slab: Slab<A::State>,
     pub(super) cx: Context,
     pub(super) stopping: Stopping,
+    /// What was asked and is answered at the end of the turn.
+    pub(super) question: Option<u64>,
+    pub(super) answered: u64,
+    /// The next slot to look at after the rules of silence have changed.
+    pub(super) sweep: Option<usize>,
     /// Accepted sockets of all shards, against `max_connections`.
     pub(super) sockets: Arc<AtomicUsize>,
 }
 
 impl<A: App> ShardCore<A> {
-    pub(crate) fn new(app: A, parts: ContextParts, sockets: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(app: A, parts: ContextParts) -> Self {
+        let sockets = parts.handle.socket_count();
         Self {
             app,
             slab: Slab::new(),
             cx: Context::new(parts),
             stopping: Stopping::default(),
+            question: None,
+            answered: 0,
+            sweep: None,
             sockets,
         }
     }
@@ -50,7 +55,9 @@ impl<A: App> ShardCore<A> {
     /// A turn begins at `now`.
     pub(crate) fn begin(&mut self, now: Nanos) {
         self.cx.now = now;
+        self.cx.tasks.local().set_now(now);
         self.cx.metrics().turns.add(1);
+        self.look_at_notice();
     }
 
     /// Bytes arrived.
@@ -60,6 +67,17 @@ impl<A: App> ShardCore<A> {
         };
         self.cx.metrics().bytes_received.add(bytes.len() as u64);
         entry.link.keepalive.heard(self.cx.now);
+        self.arrived(token, bytes);
+    }
+
+    /// Bytes for the transport.
+    pub(super) fn arrived(&mut self, token: Token, bytes: &mut [u8]) {
+        let Some(entry) = self.slab.get(token) else {
+            return;
+        };
+        if entry.link.is_proxied() {
+            return self.received_proxied(token, bytes);
+        }
         if entry.link.is_tls() {
             return self.received_sealed(token, bytes);
         }
@@ -87,7 +105,8 @@ impl<A: App> ShardCore<A> {
                 Stage::Http(_) => self.http_bytes(token, rest),
                 Stage::Dialling(_) => self.dial_bytes(token, rest),
                 Stage::WebSocket(_) => self.websocket_bytes(token, rest),
-                Stage::Draining => return,
+                // What comes after the request of a stream means nothing.
+                Stage::Stream(_) | Stage::Draining => return,
             };
         }
     }
@@ -100,7 +119,8 @@ impl<A: App> ShardCore<A> {
         entry.link.fail_handshake(TlsFailure::Eof, &self.cx);
         match end {
             RecvEnd::Eof => self.peer_ended(token),
-            RecvEnd::Failed(_) => {
+            RecvEnd::Failed(error) => {
+                entry.link.trace_error(error, CloseCode::ABNORMAL);
                 entry.link.set(Flags::EOF);
                 self.lost(token);
             }
@@ -114,7 +134,7 @@ impl<A: App> ShardCore<A> {
         };
         entry.link.set(Flags::EOF);
         // What it sent before comes first.
-        if !entry.link.holds_bytes() {
+        if !entry.link.holds_bytes() && !entry.link.is_answered_later() {
             self.end_of_stream(token);
         }
     }
@@ -134,6 +154,7 @@ impl<A: App> ShardCore<A> {
         };
         self.cx.metrics().bytes_sent.add(bytes as u64);
         link.sent(bytes, &mut self.cx.outboxes);
+        link.unset(Flags::STALLED);
         link.touch(&mut self.cx);
         if link.is_paused() {
             // A peer that is not read from cannot be heard; that it takes
@@ -143,7 +164,9 @@ impl<A: App> ShardCore<A> {
         if link.is(Flags::HIGH) && link.pending() <= self.cx.rules.backpressure_limit / 4 {
             link.unset(Flags::HIGH);
             link.resume(Flags::PAUSED_BACKPRESSURE, &mut self.cx);
+            link.send_latest(&mut self.cx);
             if link.is(Flags::APP_OPEN) && !link.is(Flags::CLOSING) {
+                let _span = link.entered();
                 self.app.drain(
                     &mut Conn {
                         link,
@@ -164,30 +187,23 @@ impl<A: App> ShardCore<A> {
         };
         entry.link.disarm(&mut self.cx);
         drop(entry.link.take_held(&mut self.cx));
+        entry.link.drop_body(&mut self.cx);
         entry.link.clear(&mut self.cx.outboxes);
+        entry.link.fail_tracked();
+        self.uncount_address(&entry.link);
         self.sockets.fetch_sub(1, Ordering::Relaxed);
         self.cx.metrics().sockets.sub(1);
     }
 
     /// Fires what is due.
     pub(crate) fn fire_timers(&mut self) {
+        self.sweep();
         while let Some((_, token)) = self.cx.wheel.pop(self.cx.now) {
             self.fire(token);
         }
-        // A timer that is due at once waits for the next turn.
-        let mut left = self.cx.scheduler.len();
-        while left > 0
-            && let Some((_, key)) = self.cx.scheduler.pop(self.cx.now)
-        {
-            left -= 1;
-            let mut turn = Turn {
-                slab: &mut self.slab,
-                cx: &mut self.cx,
-            };
-            self.app.timer(&mut turn, key);
-            self.deliver();
-        }
-        self.enforce_drain_deadline();
+        self.fire_scheduled();
+        self.cx.tasks.local().fire_timers();
+        self.drain_on();
     }
 
     /// Before the first turn.
@@ -204,7 +220,7 @@ impl<A: App> ShardCore<A> {
         std::mem::take(&mut self.cx.stop_asked)
     }
 
-    fn fire(&mut self, token: Token) {
+    pub(super) fn fire(&mut self, token: Token) {
         let Some(entry) = self.slab.get(token) else {
             return;
         };
@@ -212,7 +228,7 @@ impl<A: App> ShardCore<A> {
         if link.is(Flags::DEADLINE) {
             return self.lost(token);
         }
-        if link.is(Flags::PAUSED_CONGESTED) {
+        if link.is(Flags::PAUSED_CONGESTED | Flags::PAUSED_BY_APP) {
             // Not read from, through no fault of the peer.
             link.keepalive.heard(self.cx.now);
         }
@@ -223,20 +239,10 @@ impl<A: App> ShardCore<A> {
                 self.dial_failed(token, &DialError::TimedOut);
                 return self.lost(token);
             }
+            Stage::Stream(_) => return self.stream_timeout(token),
             Stage::WebSocket(_) | Stage::Draining => {}
         }
-        match link.keepalive.poll(self.cx.now, &self.cx.rules.keepalive) {
-            KeepaliveAction::Wait(deadline) => link.arm(deadline, &mut self.cx),
-            KeepaliveAction::Ping(deadline) => {
-                link.ping(&mut self.cx);
-                link.arm(deadline, &mut self.cx);
-            }
-            KeepaliveAction::IdleTimeout => {
-                link.close(CloseCode::GOING_AWAY, "idle for too long", &mut self.cx);
-            }
-            KeepaliveAction::PongTimeout => self.lost(token),
-            KeepaliveAction::Disabled => {}
-        }
+        self.websocket_timeout(token);
     }
 
     /// Takes what other shards have sent, resumes who may read again, and
@@ -246,26 +252,19 @@ impl<A: App> ShardCore<A> {
             let Some(entry) = self.cx.outgoing.inbox().pop() else {
                 break;
             };
-            match entry {
-                InboxEntry::Publish { topic, encoded } => {
-                    self.fan_out(&Publication {
-                        topic,
-                        encoded,
-                        except: None,
-                    });
-                }
-                InboxEntry::Dial(Dialling { dial, key }) => {
-                    if let Err(full) = self.cx.connect(&dial, key) {
-                        self.report_dial(key, &full.into());
-                    }
-                }
-            }
+            self.take_in(entry);
+            // What callbacks have left, and the rest of an earlier turn.
+            self.deliver();
         }
+        self.tell_of_sources();
+        let relieved = self.cx.relieve();
+        // After that: who waits for this shard to catch up is woken, too.
         self.cx.outgoing.wake_starving();
-        for token in self.cx.relieve() {
+        for token in relieved {
             self.with(token, |link, cx| link.resume(Flags::PAUSED_CONGESTED, cx));
         }
         for token in std::mem::take(&mut self.cx.resumed) {
+            self.body_resumed(token);
             let Some(entry) = self.slab.get(token) else {
                 continue;
             };
@@ -296,22 +295,29 @@ impl<A: App> ShardCore<A> {
         if !self.cx.outgoing.inbox().is_empty() || !self.cx.resumed.is_empty() {
             return Some(self.cx.now);
         }
-        if !self.cx.dials.is_empty() {
+        if !self.cx.dials.is_empty()
+            || !self.cx.work.is_empty()
+            || self.cx.sources.has_events()
+            || self.cx.tasks.local().is_ready()
+            || self.sweep.is_some()
+        {
             return Some(self.cx.now);
         }
         let deadlines = [
             self.cx.wheel.next_deadline(),
-            self.cx.scheduler.next_deadline(),
-            self.stopping.deadline(),
+            self.cx.agenda.next_deadline(),
+            self.cx.tasks.local().next_deadline(),
+            self.stopping.deadline(self.cx.now),
         ];
         deadlines.into_iter().flatten().min()
     }
 
     /// What the driver and the pools came to in this turn.
-    pub(crate) fn report(&self, driver: &DriverStats) {
+    pub(crate) fn report(&mut self, driver: &DriverStats) {
         let metrics = self.cx.metrics();
         metrics.driver(driver);
         metrics.pools.send(self.cx.outboxes.chunks());
+        self.tell_state(driver);
     }
 
     /// A connection with something for the driver; each once.
@@ -337,40 +343,30 @@ impl<A: App> ShardCore<A> {
         &self.cx
     }
 
-    /// Delivers what callbacks published to this shard's subscribers.
-    pub(super) fn deliver(&mut self) {
-        while let Some(publication) = self.cx.local.pop_front() {
-            self.fan_out(&publication);
-        }
-    }
-
-    fn fan_out(&mut self, publication: &Publication) {
-        let Some(topic) = self.cx.topics.find(&publication.topic) else {
-            return;
-        };
-        let subscribers = self.cx.topics.take(topic);
-        for subscriber in &subscribers {
-            if publication.except != Some(subscriber.token)
-                && let Some(entry) = self.slab.get(subscriber.token)
-            {
-                entry.link.send_encoded(&publication.encoded, &mut self.cx);
-            }
-        }
-        self.cx.topics.put_back(topic, subscribers);
-    }
-
     /// The WebSocket ended: with what the peer said, or with our own code. The
     /// app hears of it once.
     pub(super) fn ended(&mut self, token: Token, heard: Option<Close<'_>>) {
-        let Some(Entry { link, state }) = self.slab.get(token) else {
+        let Some(Entry { link, .. }) = self.slab.get(token) else {
             return;
         };
         if matches!(link.stage, Stage::Dialling(_)) {
             return self.dial_failed(token, &DialError::Ended);
         }
+        self.upload_ended(token);
+        if self.stream_ended(token) {
+            return;
+        }
+        let Some(Entry { link, .. }) = self.slab.get(token) else {
+            return;
+        };
         if !link.is(Flags::APP_OPEN) {
             return;
         }
+        link.set(Flags::CLOSING);
+        self.leave_hubs(token);
+        let Some(Entry { link, state }) = self.slab.get(token) else {
+            return;
+        };
         link.unset(Flags::APP_OPEN);
         let ours = Close {
             code: link.close_code(),
@@ -378,9 +374,11 @@ impl<A: App> ShardCore<A> {
             clean: false,
         };
         let close = heard.unwrap_or(ours);
+        link.note_end(&close);
         self.cx.metrics().connections.sub(1);
         self.cx.metrics().closed(close.code);
-        link.set(Flags::CLOSING);
+        link.trace_close(&close);
+        let span = link.entered();
         self.app.close(
             &mut Conn {
                 link,
@@ -389,9 +387,12 @@ impl<A: App> ShardCore<A> {
             state,
             &close,
         );
-        // After the callback, which may have subscribed: the next connection in
-        // this slot must not inherit it.
+        drop(span);
+        // What was subscribed while it left: the next connection in this slot
+        // must not inherit it.
         self.cx.topics.leave_all(token);
+        link.detach_all(&mut self.cx);
+        drop(self.cx.take_latest(token));
         self.deliver();
     }
 

@@ -8,6 +8,7 @@ use hioload_protocol::handshake::{self, ExpectedAccept, Parsed, Response};
 use hioload_protocol::{Connection, Role};
 
 use super::chain::{Stage, Transport};
+use super::context::{Owned, Owner};
 use super::core::ShardCore;
 use super::link::{Flags, Link};
 use super::slab::Entry;
@@ -27,7 +28,7 @@ const DIALS_PER_TURN: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Dialling {
     pub(crate) dial: Arc<Dial>,
-    pub(crate) key: u64,
+    pub(crate) key: Owned,
 }
 
 /// A connection before its WebSocket is open.
@@ -176,10 +177,11 @@ impl<A: App> ShardCore<A> {
         }
     }
 
-    fn dial_accepted(&mut self, token: Token, key: u64, response: &Response) {
+    fn dial_accepted(&mut self, token: Token, key: Owned, response: &Response) {
         let mut state = A::State::default();
         let accepted = Accepted {
-            key,
+            key: key.key,
+            owner: key.owner,
             protocol: response.protocol.as_deref(),
             deflate: response.deflate.is_some(),
         };
@@ -228,14 +230,17 @@ impl<A: App> ShardCore<A> {
     }
 
     /// Tells the app of a dial that came to nothing.
-    pub(crate) fn report_dial(&mut self, key: u64, error: &DialError) {
+    pub(crate) fn report_dial(&mut self, key: Owned, error: &DialError) {
+        let Owned { key, owner } = key;
         self.cx.metrics().dials_failed.add(1);
         tracing::debug!(key, %error, "a dial failed");
+        self.cx.owner = owner;
         let mut turn = Turn {
             slab: &mut self.slab,
             cx: &mut self.cx,
         };
         self.app.dial_failed(&mut turn, key, error);
+        self.cx.owner = Owner::default();
         self.deliver();
     }
 }

@@ -7,7 +7,7 @@
 //! connections; the accepting shard has no queue to itself and is never full,
 //! so nothing waits and nothing is lost.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -35,6 +35,8 @@ struct Seat<S> {
     queue: ArrayQueue<Handed<S>>,
     /// Sockets it has or is about to have.
     sockets: AtomicUsize,
+    /// It takes no more: its thread ends.
+    ended: AtomicBool,
 }
 
 /// Whom a socket went to.
@@ -55,6 +57,7 @@ impl<S> Distribution<S> {
         let seat = |_| Seat {
             queue: ArrayQueue::new(room),
             sockets: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
         };
         Self {
             shards: (0..shards).map(seat).collect(),
@@ -70,6 +73,7 @@ impl<S> Distribution<S> {
             let open = self.shards.iter().enumerate();
             let fewest = open
                 .filter(|(shard, _)| full & 1 << shard == 0)
+                .filter(|(_, seat)| !seat.ended.load(Ordering::SeqCst))
                 .min_by_key(|(_, seat)| seat.sockets.load(Ordering::Relaxed));
             let Some((shard, seat)) = fewest.filter(|&(shard, _)| shard != own) else {
                 self.add(own);
@@ -77,6 +81,15 @@ impl<S> Distribution<S> {
             };
             seat.sockets.fetch_add(1, Ordering::Relaxed);
             match seat.queue.push(handed) {
+                // It ended between the look and the push, and looks into its
+                // queue no more, or does right now: whoever takes it has it.
+                Ok(()) if seat.ended.load(Ordering::SeqCst) => match seat.queue.pop() {
+                    Some(back) => {
+                        seat.sockets.fetch_sub(1, Ordering::Relaxed);
+                        handed = back;
+                    }
+                    None => return Given::Away(shard),
+                },
                 Ok(()) => return Given::Away(shard),
                 Err(back) => {
                     seat.sockets.fetch_sub(1, Ordering::Relaxed);
@@ -85,6 +98,12 @@ impl<S> Distribution<S> {
                 }
             }
         }
+    }
+
+    /// `own` is about to end: nothing is handed to it from here on. What was
+    /// before is there to be [taken](Self::take).
+    pub(crate) fn end(&self, own: usize) {
+        self.shards[own].ended.store(true, Ordering::SeqCst);
     }
 
     /// What was handed to `own`, once each.
@@ -130,6 +149,17 @@ mod tests {
         let taken: Vec<_> = std::iter::from_fn(|| shared.take(2)).collect();
         let taken: Vec<_> = taken.iter().map(|handed| handed.socket).collect();
         assert_eq!(taken, [2, 5, 6, 7], "in order, once each");
+    }
+
+    #[test]
+    fn a_shard_that_ends_is_given_nothing_and_keeps_what_it_was_given() {
+        let shared = Distribution::new(2);
+        shared.add(0);
+        assert_eq!(give(&shared, 1), Some(1));
+        shared.end(1);
+        shared.add(0);
+        assert_eq!(give(&shared, 2), None, "it would be lost there");
+        assert_eq!(shared.take(1).map(|handed| handed.socket), Some(1));
     }
 
     #[test]

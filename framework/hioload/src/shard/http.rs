@@ -6,26 +6,35 @@ use hioload_protocol::{Connection, DeflateParams, Role};
 
 use super::chain::{HttpStage, Stage};
 use super::core::ShardCore;
+use super::extras::Kept;
 use super::link::Flags;
 use super::slab::Entry;
 use crate::app::App;
 use crate::app::upgrade::{Decision, Terms};
-use crate::http::Request;
+use crate::http::{EventStream, Request};
 use crate::tls::TlsFailure;
 
 /// What a complete head led to.
-enum Next<S> {
+pub(super) enum Next<S> {
     /// A WebSocket, after this response.
     WebSocket {
         response: Vec<u8>,
         state: S,
         terms: Terms,
         deflate: Option<DeflateParams>,
+        span: Option<tracing::Span>,
     },
     /// A plain response, and whether another request may follow.
     Plain {
         response: Vec<u8>,
         keep_alive: bool,
+    },
+    /// A body that has begun.
+    Body,
+    /// An event stream, after this response.
+    Stream {
+        response: Vec<u8>,
+        stream: Box<EventStream>,
     },
     Refused(Refusal),
 }
@@ -36,10 +45,19 @@ impl<A: App> ShardCore<A> {
         let Some(Entry { link, .. }) = self.slab.get(token) else {
             return bytes.len();
         };
+        let source = link.source();
         let Stage::Http(http) = &mut link.stage else {
             return 0;
         };
-        let HttpStage { mut partial, peer } = std::mem::take(&mut **http);
+        if http.body.is_some() {
+            return self.body_bytes(token, bytes);
+        }
+        let HttpStage {
+            mut partial,
+            peer,
+            answered,
+            ..
+        } = std::mem::take(&mut **http);
         let before = partial.len();
         // An empty line that is skipped and one byte more than the limit are
         // enough to refuse it.
@@ -58,17 +76,27 @@ impl<A: App> ShardCore<A> {
                 if before == 0 {
                     partial.extend_from_slice(bytes);
                 }
-                **http = HttpStage { partial, peer };
+                **http = HttpStage {
+                    partial,
+                    peer,
+                    answered,
+                    body: None,
+                };
                 return bytes.len();
             }
             Ok(Parsed::Complete { head_len, value }) => {
                 **http = HttpStage {
                     partial: Vec::new(),
                     peer,
+                    answered: true,
+                    body: None,
                 };
+                let client = self.cx.proxies.client(&value, source);
+                self.with(token, |link, _| link.set_client(client));
+                let request = Request::new(&value, client, peer, self.cx.now);
                 (
                     head_len.saturating_sub(before),
-                    self.answer(&Request::new(&value, peer), &value),
+                    self.answer(token, &request, &value, &head[..head_len]),
                 )
             }
         };
@@ -77,23 +105,45 @@ impl<A: App> ShardCore<A> {
     }
 
     /// Decides on a complete head.
-    fn answer(&mut self, request: &Request<'_>, head: &handshake::Request<'_>) -> Next<A::State> {
-        if self.stopping.is_stopping() {
+    fn answer(
+        &mut self,
+        token: Token,
+        request: &Request<'_>,
+        head: &handshake::Request<'_>,
+        bytes: &[u8],
+    ) -> Next<A::State> {
+        if self.stopping.refuses() && head.wants_upgrade() {
             return Next::Refused(Refusal::Unavailable);
         }
-        if head.has_body() {
-            return Next::Refused(Refusal::PayloadTooLarge);
-        }
         if head.wants_upgrade() {
+            if head.has_body() {
+                return Next::Refused(Refusal::PayloadTooLarge);
+            }
             return self.upgrade(request, head);
         }
-        if !matches!(head.method(), "GET" | "HEAD") {
-            return Next::Refused(Refusal::MethodNotAllowed { allow: "GET, HEAD" });
+        match head.body_length() {
+            None => self.plain(request, head),
+            Some(length) => self.begin_body(token, request, head, (length, bytes)),
         }
-        let keep_alive = head.keep_alive();
+    }
+
+    /// Answers a plain request that is complete.
+    pub(super) fn plain(
+        &mut self,
+        request: &Request<'_>,
+        head: &handshake::Request<'_>,
+    ) -> Next<A::State> {
+        // The last answer of a server that stops.
+        let mut keep_alive = head.keep_alive() && !self.stopping.is_stopping();
         let mut response = Vec::new();
-        let answer = self.app.http(request);
-        answer.write(head.method() == "HEAD", keep_alive, &mut response);
+        let mut answer = self.app.http(request);
+        let head_only = head.method() == "HEAD";
+        let stream = answer.take_stream(request, head_only);
+        keep_alive &= stream.is_none();
+        answer.write(head_only, keep_alive, &mut response);
+        if let Some(stream) = stream {
+            return Next::Stream { response, stream };
+        }
         Next::Plain {
             response,
             keep_alive,
@@ -109,6 +159,14 @@ impl<A: App> ShardCore<A> {
         let terms = match self.app.upgrade(request, &mut state).0 {
             Decision::Accept(terms) => terms,
             Decision::Refuse(refusal) => return Next::Refused(refusal),
+            Decision::Answer(answer) => {
+                let mut response = Vec::new();
+                answer.write(false, false, &mut response);
+                return Next::Plain {
+                    response,
+                    keep_alive: false,
+                };
+            }
         };
         if let Some(chosen) = &terms.protocol
             && !head.protocols().any(|offered| offered == chosen)
@@ -134,6 +192,7 @@ impl<A: App> ShardCore<A> {
             Ok(()) => Next::WebSocket {
                 response,
                 state,
+                span: self.cx.sample(request, terms.protocol.as_deref()),
                 terms,
                 deflate: agreed.map(|agreed| agreed.params()),
             },
@@ -144,9 +203,12 @@ impl<A: App> ShardCore<A> {
         }
     }
 
-    fn apply(&mut self, token: Token, next: Next<A::State>) {
+    pub(super) fn apply(&mut self, token: Token, next: Next<A::State>) {
         match next {
+            // It may be empty.
+            Next::Body => self.end_body(token),
             Next::Refused(refusal) => self.refuse(token, &refusal),
+            Next::Stream { response, stream } => self.open_stream(token, response, *stream),
             Next::Plain {
                 response,
                 keep_alive,
@@ -169,12 +231,19 @@ impl<A: App> ShardCore<A> {
                 state,
                 terms,
                 deflate,
+                span,
             } => {
                 let policy = terms.backpressure.unwrap_or(self.cx.rules.backpressure);
+                let kept = Kept {
+                    protocol: terms.protocol.map(Into::into),
+                    params: terms.params.into(),
+                };
                 self.with(token, |link, cx| {
                     link.outbox.append(&response, &mut cx.outboxes);
                     link.touch(cx);
                     link.set_backpressure(policy);
+                    link.keep(kept);
+                    link.set_span(span);
                 });
                 let websocket = match deflate {
                     Some(agreed) => Connection::with_deflate(Role::Server, agreed),
@@ -201,9 +270,19 @@ impl<A: App> ShardCore<A> {
         let Some(Entry { link, .. }) = self.slab.get(token) else {
             return;
         };
+        if link.is_proxied() {
+            self.proxy_timeout(token);
+            return;
+        }
         if link.fail_handshake(TlsFailure::Timeout, &self.cx) {
             return self.lost(token);
         }
+        if self.body_timeout(token) {
+            return;
+        }
+        let Some(Entry { link, .. }) = self.slab.get(token) else {
+            return;
+        };
         let started = matches!(&link.stage, Stage::Http(http) if !http.partial.is_empty());
         if started {
             self.refuse(token, &Refusal::Timeout);

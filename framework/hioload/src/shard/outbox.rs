@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use hioload_platform::{ChunkPool, Frame, Segment};
+use hioload_protocol::frame::MAX_HEADER;
 use hioload_protocol::{Output, mask};
 
 /// Frames up to this many bytes are copied into the connection's chunk, so
@@ -94,6 +95,34 @@ impl Outbox {
             bytes = &bytes[taken..];
             queue.push_back(Segment::Chunk(chunk));
         }
+    }
+
+    /// Appends a header and what it belongs to.
+    #[inline]
+    fn append_both(&mut self, header: &[u8], payload: &[u8], pool: &mut OutboxPool) {
+        let len = header.len() + payload.len();
+        if let Some(Segment::Chunk(chunk)) = self.queue.as_mut().and_then(|queue| queue.back_mut())
+            && chunk.room() >= len
+        {
+            chunk.append(header);
+            chunk.append(payload);
+            self.count(len, pool);
+        } else {
+            self.begin_both(header, payload, pool);
+        }
+    }
+
+    /// Both in one new chunk, if nothing was begun before and they fit.
+    fn begin_both(&mut self, header: &[u8], payload: &[u8], pool: &mut OutboxPool) {
+        let queue = self
+            .queue
+            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
+        if queue.is_empty() {
+            let room = (header.len() + payload.len()).min(CHUNK_LIMIT + MAX_HEADER);
+            queue.push_back(Segment::Chunk(pool.chunks.take(room)));
+        }
+        self.append(header, pool);
+        self.append(payload, pool);
     }
 
     /// Appends an encoded frame: a small one by copy, a large one by reference.
@@ -190,14 +219,14 @@ pub(crate) struct OutboxWriter<'a> {
 }
 
 impl Output for OutboxWriter<'_> {
+    #[inline]
     fn frame(&mut self, header: &[u8], payload: &[u8], key: Option<[u8; 4]>) {
-        self.outbox.append(header, self.pool);
         match key {
-            None => self.outbox.append(payload, self.pool),
+            None => self.outbox.append_both(header, payload, self.pool),
             Some(key) => {
                 let mut masked = payload.to_vec();
                 mask::apply(&mut masked, key, 0);
-                self.outbox.append(&masked, self.pool);
+                self.outbox.append_both(header, &masked, self.pool);
             }
         }
     }
@@ -235,6 +264,20 @@ mod tests {
         outbox.append(&message, &mut pool);
         assert_eq!(content(&mut outbox)[3..], message);
         assert!(outbox.queue().unwrap().len() <= 6);
+    }
+
+    #[test]
+    fn a_message_and_its_header_are_one_segment_up_to_the_largest_chunk() {
+        let mut pool = OutboxPool::default();
+        for (len, segments) in [(0, 1), (20, 1), (5000, 1), (64 << 10, 1), (65 << 10, 2)] {
+            let mut outbox = Outbox::default();
+            let message = vec![7; len];
+            outbox.writer(&mut pool).frame(&[1; 10], &message, None);
+            assert_eq!(content(&mut outbox), [&[1; 10][..], &message].concat());
+            assert_eq!(outbox.queue().unwrap().len(), segments, "{len}");
+            assert_eq!(outbox.pending(), len + 10);
+            outbox.clear(&mut pool);
+        }
     }
 
     #[test]

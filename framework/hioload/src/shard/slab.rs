@@ -14,6 +14,20 @@ pub(crate) struct Entry<S> {
     pub(crate) state: S,
 }
 
+/// A shard's connections as an app sees them, with its own state. An app that
+/// delegates to others shows each of them its own connections.
+pub(crate) trait Connections<S> {
+    /// The connection with exactly this token, if it is the app's.
+    fn find(&mut self, token: Token) -> Option<(&mut Link, &mut S)>;
+}
+
+impl<S> Connections<S> for Slab<S> {
+    fn find(&mut self, token: Token) -> Option<(&mut Link, &mut S)> {
+        let Entry { link, state } = self.get(token)?;
+        Some((link, state))
+    }
+}
+
 /// Connections by the slot of their token, which the driver keeps dense.
 pub(crate) struct Slab<S> {
     pages: Vec<Box<[Option<Entry<S>>]>>,
@@ -57,6 +71,18 @@ impl<S> Slab<S> {
         self.len -= 1;
         let index = token.index();
         self.pages[index / PAGE][index % PAGE].take()
+    }
+
+    /// The connection in a slot; `None` behind the last slot.
+    pub(crate) fn at(&self, slot: usize) -> Option<Option<&Entry<S>>> {
+        let page = self.pages.get(slot / PAGE)?;
+        Some(page[slot % PAGE].as_ref())
+    }
+
+    /// All connections.
+    pub(crate) fn links(&self) -> impl Iterator<Item = &Link> {
+        let entries = self.pages.iter().flat_map(|page| page.iter().flatten());
+        entries.map(|entry| &entry.link)
     }
 
     /// The tokens of all connections.

@@ -2,10 +2,10 @@
 
 mod closing;
 mod pausing;
+mod publishing;
+mod streams;
 mod tls;
-
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+mod waves;
 
 use hioload_platform::{Nanos, RecvEnd, Token};
 use hioload_protocol::handshake::{ClientRequest, HandshakeLimits, Parsed, parse_response};
@@ -19,9 +19,11 @@ use super::inbox::Inbox;
 use super::{ContextParts, ShardCore};
 use crate::app::{App, Close, Conn, Message, Upgrade};
 use crate::config::{Backpressure, Config, Rules};
-use crate::http::Request;
-use crate::hub::{HashSeed, Interest};
+use crate::control::{Control, Terms};
+use crate::http::{Request, Response};
+use crate::hub::HashSeed;
 use crate::metrics::Metrics;
+use crate::server::Handle;
 
 const MS: Nanos = 1_000_000;
 const SECOND: Nanos = 1000 * MS;
@@ -40,6 +42,13 @@ impl App for Probe {
     fn upgrade(&mut self, request: &Request<'_>, path: &mut String) -> Upgrade {
         *path = request.path().to_owned();
         Upgrade::accept()
+    }
+
+    fn http(&mut self, request: &Request<'_>) -> Response {
+        match request.path() {
+            "/news" => Response::sse().topic("/news").into(),
+            _ => Response::not_found(),
+        }
     }
 
     fn open(&mut self, conn: &mut Conn<'_>, path: &mut String) {
@@ -74,6 +83,8 @@ struct Wire {
     /// Whether the peer takes what is sent.
     stuck: bool,
     in_flight: usize,
+    /// Sends the driver was given.
+    sends: usize,
 }
 
 struct Shard {
@@ -85,17 +96,17 @@ struct Shard {
 
 impl Shard {
     fn new(config: &Config) -> Self {
-        let metrics = Metrics::new(1);
+        let control = Control::new(config, 1, Terms::default());
+        let handle = Handle::new(1, &[], &HashSeed::Given(1), Inbox::ROOM, control);
+        let metrics = handle.metrics();
         let parts = ContextParts {
             shard: 0,
             now: 0,
             rules: Rules::from(config),
             mask_seed: 1,
-            interest: Interest::new(HashSeed::Given(1)),
-            inboxes: [Inbox::new(1, Inbox::ROOM)].into(),
-            metrics: metrics.clone(),
+            handle,
         };
-        let core = ShardCore::new(Probe::default(), parts, Arc::new(AtomicUsize::new(0)));
+        let core = ShardCore::new(Probe::default(), parts);
         Self {
             core,
             now: 0,
@@ -144,6 +155,7 @@ impl Shard {
                     wire.bytes.extend_from_slice(segment.bytes());
                 }
                 wire.in_flight = sent;
+                wire.sends += 1;
             }
             wire.receiving = orders.receive.unwrap_or(wire.receiving);
             wire.shut |= orders.shutdown;
@@ -570,7 +582,7 @@ fn stopping_closes_with_1001_and_ends_everything_by_the_deadline() {
     let mut polite = Client::open(&mut shard, "/echo");
     let rude = Client::open(&mut shard, "/echo");
     let http = shard.accept();
-    shard.core.stop();
+    shard.core.stop(false, None);
     shard.turn();
     assert_eq!(polite.close_code(&mut shard), Some(1001));
     shard.core.receive_ended(polite.token, &RecvEnd::Eof);

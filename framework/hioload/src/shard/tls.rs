@@ -121,16 +121,21 @@ impl Link {
             return;
         };
         let gather = &mut cx.tls.gather;
+        let before = self.outbox.pending();
         let sealed = session.seal(&mut self.outbox, finish, gather, &mut cx.outboxes);
+        let (taken, pending) = (before - self.outbox.pending(), session.wire.pending());
         if sealed.is_err() {
             self.set(Flags::ABORT);
+        }
+        if let Some(tracking) = self.tracking() {
+            tracking.sealed(taken, pending);
         }
     }
 
     /// Bytes queued or with the kernel: plaintext until it is sealed.
     pub(crate) fn pending(&self) -> usize {
         match &self.transport {
-            Transport::Plain => self.outbox.pending(),
+            Transport::Plain | Transport::Proxied(_) => self.outbox.pending(),
             Transport::Tls(session) => self.outbox.pending() + session.wire.pending(),
         }
     }
@@ -139,6 +144,8 @@ impl Link {
     pub(crate) fn queue(&mut self) -> Option<&mut VecDeque<Segment>> {
         match &mut self.transport {
             Transport::Plain => self.outbox.queue(),
+            // Not before it is known how: the header comes first.
+            Transport::Proxied(_) => None,
             Transport::Tls(session) => session.wire.queue(),
         }
     }
@@ -146,8 +153,11 @@ impl Link {
     /// The driver sent `bytes`.
     pub(super) fn sent(&mut self, bytes: usize, pool: &mut OutboxPool) {
         match &mut self.transport {
-            Transport::Plain => self.outbox.sent(bytes, pool),
+            Transport::Plain | Transport::Proxied(_) => self.outbox.sent(bytes, pool),
             Transport::Tls(session) => session.wire.sent(bytes, pool),
+        }
+        if let Some(tracking) = self.tracking() {
+            tracking.sent(bytes);
         }
     }
 

@@ -17,6 +17,8 @@ use crate::tls::TlsConfig;
 pub(crate) enum StopRequest {
     /// Serve.
     None,
+    /// Drain, and serve who came before the successor accepted.
+    HandedOver,
     /// Drain.
     Graceful,
     /// Cut everything now.
@@ -27,6 +29,8 @@ pub(crate) enum StopRequest {
 pub(crate) trait Stop {
     /// What was asked for so far.
     fn requested(&self) -> StopRequest;
+    /// The longest drain that was asked for, if it was.
+    fn within(&self) -> Option<Nanos>;
     /// Asks all shards for a graceful stop.
     fn ask(&self);
 }
@@ -47,6 +51,8 @@ pub(crate) struct Loop<D: Driver, A: App, S: Stop> {
     core: ShardCore<A>,
     driver: D,
     listening: Vec<(Token, Option<TlsConfig>)>,
+    /// Descriptors watched for the app, and not closed.
+    sources: Vec<Token>,
     peers: Peers<D>,
     /// One bit per shard that was handed a socket and not yet woken.
     handed: u64,
@@ -80,6 +86,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             core,
             driver,
             listening,
+            sources: Vec::new(),
             peers,
             handed: 0,
             stop,
@@ -100,7 +107,10 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
 
     /// Whether the shard was asked to stop and everything is closed.
     pub(crate) fn is_over(&self) -> bool {
-        self.core.is_stopping() && self.core.is_drained() && self.listening.is_empty()
+        self.core.is_stopping()
+            && self.core.is_drained()
+            && self.listening.is_empty()
+            && self.sources.is_empty()
     }
 
     /// One turn.
@@ -119,7 +129,9 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         self.heed_stop();
         self.core.fire_timers();
         self.core.exchange();
+        self.core.run_tasks();
         self.dial();
+        self.watch();
         if self.core.take_stop_asked() {
             self.stop.ask();
         }
@@ -130,7 +142,20 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         self.wake_handed();
         self.core.report(&self.driver.stats());
         self.deadline = self.core.next_deadline();
+        self.end_distribution();
         Ok(())
+    }
+
+    /// About to end, the shard says so to those that hand it sockets; what came
+    /// before makes it go on.
+    fn end_distribution(&mut self) {
+        if self.is_over()
+            && let Some(distribution) = &self.peers.distribution
+        {
+            distribution.end(self.core.context().shard);
+            self.take_handed();
+            self.deadline = Some(self.core.context().now);
+        }
     }
 
     pub(crate) fn app(&self) -> &A {
@@ -152,7 +177,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
             Event::Closed { token } => self.closed(token),
             Event::Woken => {}
             Event::Connected { token, outcome } => core.connected(token, outcome),
-            Event::Ready { token } => debug_assert!(false, "nothing is watched: {token:?}"),
+            Event::Ready { token } => core.source_ready(token),
         }
     }
 
@@ -160,7 +185,8 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
     fn accepted(&mut self, listener: Token, socket: D::Socket) {
         let known = self.listening.iter().find(|(token, _)| *token == listener);
         let Some((_, tls)) = known else {
-            // Its listener is closed, and with it whom it came to.
+            // `Closed` is a listener's last event, and what forgets it.
+            debug_assert!(false, "{listener:?} accepted after its end");
             return;
         };
         let mut handed = Handed {
@@ -229,6 +255,8 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         let listener = self.listening.iter().position(|(known, _)| *known == token);
         if let Some(index) = listener {
             self.listening.swap_remove(index);
+        } else if let Some(index) = self.sources.iter().position(|known| *known == token) {
+            self.sources.swap_remove(index);
         } else {
             self.core.closed(token);
             self.uncount();
@@ -253,7 +281,8 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
                 self.driver.close(*token);
             }
         }
-        self.core.stop();
+        let serves = request == StopRequest::HandedOver;
+        self.core.stop(serves, self.stop.within());
         if request == StopRequest::Forced {
             self.core.force_stop();
         }
@@ -271,6 +300,18 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
                 }
                 Err(error) => self.core.report_dial(dialling.key, &error.into()),
             }
+        }
+    }
+
+    /// Has the driver watch the app's new sources, and forget old ones.
+    fn watch(&mut self) {
+        while let Some((id, descriptor)) = self.core.next_source() {
+            let outcome = self.driver.watch(descriptor);
+            self.sources.extend(outcome.as_ref().ok());
+            self.core.watched(id, outcome);
+        }
+        while let Some(token) = self.core.next_leaving() {
+            self.driver.close(token);
         }
     }
 

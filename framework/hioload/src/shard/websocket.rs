@@ -1,7 +1,7 @@
 //! The WebSocket stage: from received bytes to the app's callbacks.
 
 use hioload_platform::Token;
-use hioload_protocol::{Connection, Event, KeepaliveAction};
+use hioload_protocol::{Connection, Event, Received};
 
 use super::chain::Stage;
 use super::context::Context;
@@ -22,18 +22,20 @@ impl<A: App> ShardCore<A> {
             if link.is_paused() {
                 return at;
             }
-            let Some((start, consumed, event)) = link.read(&mut bytes[at..], at, &mut self.cx)
-            else {
+            let Some(received) = link.read(&mut bytes[at..], &mut self.cx) else {
                 return at;
             };
-            at += consumed;
-            let Some(event) = event else { return at };
-            let input = &bytes[start..];
+            let input = &bytes[at..];
+            at += received.consumed;
+            let Some(event) = received.event else {
+                return at;
+            };
             match event {
                 Event::Message { kind, payload } => {
                     self.cx.metrics().messages_received.add(1);
                     if !link.is(Flags::CLOSING) {
                         let message = Message::received(kind, payload.bytes(input));
+                        let _span = link.entered();
                         self.app.message(
                             &mut Conn {
                                 link,
@@ -48,9 +50,13 @@ impl<A: App> ShardCore<A> {
                 }
                 Event::Ping(payload) => {
                     link.answered(&mut self.cx);
+                    self.control(token, App::ping, payload.bytes(input));
                     payload.recycle(&mut self.cx.resources.pool);
                 }
-                Event::Pong(payload) => payload.recycle(&mut self.cx.resources.pool),
+                Event::Pong(payload) => {
+                    self.control(token, App::pong, payload.bytes(input));
+                    payload.recycle(&mut self.cx.resources.pool);
+                }
                 Event::Closed { code, reason, .. } => {
                     let close = Close {
                         code,
@@ -61,6 +67,7 @@ impl<A: App> ShardCore<A> {
                     self.with(token, |link, cx| link.finish(cx));
                 }
                 Event::Failed(error) => {
+                    link.trace_error(&error, error.close_code());
                     tracing::debug!(?token, %error, "protocol violation");
                     let reason = error.to_string();
                     let close = Close {
@@ -76,6 +83,24 @@ impl<A: App> ShardCore<A> {
         at
     }
 
+    /// Tells the app of a control frame.
+    fn control(
+        &mut self,
+        token: Token,
+        callback: fn(&mut A, &mut Conn<'_>, &mut A::State, &[u8]),
+        payload: &[u8],
+    ) {
+        let Some(Entry { link, state }) = self.slab.get(token) else {
+            return;
+        };
+        if !link.is(Flags::CLOSING) {
+            let cx = &mut self.cx;
+            let _span = link.entered();
+            callback(&mut self.app, &mut Conn { link, cx }, state, payload);
+            self.deliver();
+        }
+    }
+
     /// The handshake is complete on our side: the WebSocket begins.
     pub(super) fn open_websocket(&mut self, token: Token, state: A::State, websocket: Connection) {
         let Some(entry) = self.slab.get(token) else {
@@ -86,13 +111,14 @@ impl<A: App> ShardCore<A> {
         link.stage = Stage::WebSocket(websocket);
         link.keepalive.heard(self.cx.now);
         link.set(Flags::APP_OPEN);
-        match link.keepalive.poll(self.cx.now, &self.cx.rules.keepalive) {
-            KeepaliveAction::Wait(deadline) | KeepaliveAction::Ping(deadline) => {
-                link.arm(deadline, &mut self.cx);
-            }
-            _ => link.disarm(&mut self.cx),
-        }
+        self.begin_life(token);
+        let Some(entry) = self.slab.get(token) else {
+            return;
+        };
+        let link = &mut entry.link;
         self.cx.metrics().connections.add(1);
+        link.trace_open();
+        let span = link.entered();
         self.app.open(
             &mut Conn {
                 link,
@@ -100,34 +126,29 @@ impl<A: App> ShardCore<A> {
             },
             &mut entry.state,
         );
+        self.stopping.opened(token, self.cx.now);
+        drop(span);
         self.deliver();
     }
 }
 
 impl Link {
-    /// One event of the protocol. `None` when this is no WebSocket (any more);
-    /// else where the bytes began, how many were consumed, and the event.
-    fn read(
-        &mut self,
-        bytes: &mut [u8],
-        start: usize,
-        cx: &mut Context,
-    ) -> Option<(usize, usize, Option<Event>)> {
+    /// One event of the protocol. `None` when this is no WebSocket (any more).
+    fn read(&mut self, bytes: &mut [u8], cx: &mut Context) -> Option<Received> {
         let Stage::WebSocket(websocket) = &mut self.stage else {
             return None;
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
-        let received = websocket.receive(bytes, &mut cx.resources, &mut out);
-        Some((start, received.consumed, received.event))
+        Some(websocket.receive(bytes, &mut cx.resources, &mut out))
     }
 
     /// Queues a ping.
-    pub(super) fn ping(&mut self, cx: &mut Context) {
+    pub(crate) fn ping(&mut self, payload: &[u8], cx: &mut Context) {
         let Stage::WebSocket(websocket) = &mut self.stage else {
             return;
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
-        if websocket.ping(&[], &mut cx.resources, &mut out).is_ok() {
+        if websocket.ping(payload, &mut cx.resources, &mut out).is_ok() {
             self.touch(cx);
         }
     }

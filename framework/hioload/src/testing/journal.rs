@@ -19,6 +19,8 @@ pub(super) enum Entry {
     Stall,
     /// A shard has ended.
     Over { shard: usize },
+    /// Offloaded work has run.
+    Worked,
     /// A client saw something.
     Saw { client: usize, what: Seen },
 }

@@ -22,6 +22,8 @@ pub struct Residue {
     pub connections: u64,
     /// Connections counted against `max_connections`.
     pub counted: u64,
+    /// Connections counted against `max_connections_per_address`.
+    pub of_addresses: u64,
     /// Timers of connections.
     pub timers: u64,
     /// Bytes accounted as waiting to be sent.
@@ -30,9 +32,11 @@ pub struct Residue {
     pub chunks: u64,
     /// Bytes of memory accounted as received and not read.
     pub held: u64,
-    /// Topics with subscribers.
+    /// Topics and filters with subscribers.
     pub topics: u64,
-    /// Buckets of the table of interest in which a shard is marked.
+    /// Topics whose subscribers are counted.
+    pub counted_topics: u64,
+    /// Buckets of the tables of interest in which a shard is marked.
     pub interest: u64,
     /// Descriptors that are open.
     pub descriptors: u64,

@@ -23,6 +23,7 @@ const LONGEST_STALL: usize = 3_000_000;
 enum Actor {
     Shard(usize),
     Client(usize),
+    Worker,
 }
 
 impl<A: App> Simulated<A> {
@@ -34,6 +35,7 @@ impl<A: App> Simulated<A> {
     /// [`Stuck::Still`] when time should have passed long ago, and
     /// [`Stuck::Driver`].
     pub fn step(&mut self, until: Nanos) -> Result<bool, Stuck> {
+        self.workshop.begin(self.net.now(), &self.net);
         let actors = self.actors();
         if actors.is_empty() {
             let due = self.due().filter(|&due| due <= until);
@@ -104,7 +106,9 @@ impl<A: App> Simulated<A> {
             .iter()
             .enumerate()
             .filter_map(|(index, client)| client.is_ready(now).then_some(Actor::Client(index)));
-        shards.chain(clients).collect()
+        let ended = self.workshop.next_time().filter(|&end| end <= now);
+        let worker = ended.map(|_| Actor::Worker);
+        shards.chain(clients).chain(worker).collect()
     }
 
     fn act(&mut self, actor: Actor) -> Result<(), Stuck> {
@@ -113,6 +117,10 @@ impl<A: App> Simulated<A> {
             Actor::Client(client) => {
                 self.clients[client].act(now);
                 self.note_seen(client);
+            }
+            Actor::Worker => {
+                self.journal.note(now, Entry::Worked);
+                self.workshop.finish_one();
             }
             Actor::Shard(shard) => {
                 self.journal.note(now, Entry::Turn { shard });
@@ -126,6 +134,7 @@ impl<A: App> Simulated<A> {
                     let (core, driver) = running.parts();
                     self.residue.add_shard(core, &driver);
                     self.shards[shard] = None;
+                    self.handle.end(shard);
                 }
             }
         }
@@ -147,6 +156,7 @@ impl<A: App> Simulated<A> {
         shards
             .chain(clients)
             .chain(self.net.next_event_time())
+            .chain(self.workshop.next_time())
             .min()
     }
 

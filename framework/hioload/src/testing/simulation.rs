@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hioload_platform::backend::sim::{FaultCounts, Faults, SimConfig, SimDriver, SimNet};
+use hioload_platform::backend::sim::{
+    FaultCounts, Faults, SimConfig, SimDriver, SimNet, SimSignal,
+};
 use hioload_platform::clock::nanos;
 use hioload_platform::{Driver, ListenOptions, Nanos};
 use hioload_protocol::DeflateConfig;
@@ -14,13 +16,17 @@ use super::client::Client;
 use super::journal::{Entry, Journal};
 use super::residue::Residue;
 use super::stuck::Stuck;
+use super::workshop::{LONGEST, Workshop};
 use crate::app::App;
 use crate::config::{Config, ListenerMode, Rules};
+use crate::control::{Control, Terms};
 use crate::error::Error;
-use crate::hub::HashSeed;
+use crate::hub::{HashSeed, Hub};
+use crate::offload::Pool;
 use crate::server::{Handle, Shard};
 use crate::shard::turn::{Loop, Peers};
 use crate::shard::{Distribution, Inbox};
+use crate::source::Descriptor;
 
 /// Where the server listens: an address of the simulated machine.
 const ADDRESS: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
@@ -38,6 +44,8 @@ pub struct Simulation {
     driver: SimConfig,
     inbox: usize,
     stalls: f64,
+    work: Nanos,
+    hubs: Vec<Hub>,
 }
 
 impl Simulation {
@@ -55,7 +63,16 @@ impl Simulation {
             driver: SimConfig::default(),
             inbox: Inbox::ROOM,
             stalls: 0.0,
+            work: LONGEST,
+            hubs: Vec::new(),
         }
+    }
+
+    /// Declares one more hub.
+    #[must_use]
+    pub fn hub(mut self, hub: Hub) -> Self {
+        self.hubs.push(hub);
+        self
     }
 
     /// Replaces the configuration of the server. Where shards would run means
@@ -103,6 +120,15 @@ impl Simulation {
         self
     }
 
+    /// How long offloaded work takes at most; the seed decides how long each
+    /// takes, from a nanosecond. 10 milliseconds unless said otherwise. 0
+    /// workers in [`Config::offload_workers`] are two.
+    #[must_use]
+    pub fn offload_time(mut self, longest: Duration) -> Self {
+        self.work = nanos(longest);
+        self
+    }
+
     /// Starts the shards, each with an app of its own.
     ///
     /// # Errors
@@ -113,12 +139,17 @@ impl Simulation {
         F: FnMut(&Shard) -> A,
     {
         self.config.check()?;
+        Hub::check(&self.hubs)?;
         let shards = match self.config.shards {
             0 => 2,
             shards => shards,
         };
         let net = SimNet::stepped(self.seed, self.faults);
-        let handle = Handle::new(shards, HashSeed::Given(net.bits()), self.inbox);
+        let control = Control::new(&self.config, shards, Terms::default());
+        let seed = HashSeed::Given(net.bits());
+        let handle = Handle::new(shards, &self.hubs, &seed, self.inbox, control);
+        let pool = self.offload_pool(shards);
+        handle.set_offload(pool.clone());
         let mut drivers = Vec::with_capacity(shards);
         for _ in 0..shards {
             drivers.push(SimDriver::open(&net, self.driver)?);
@@ -135,7 +166,7 @@ impl Simulation {
         for (index, driver) in drivers.into_iter().enumerate() {
             let shard = Shard::new(index, handle.clone());
             let rules = Rules::from(&self.config);
-            let core = shard.core(app(&shard), rules, net.bits(), driver.now());
+            let core = shard.core(app(&shard), rules, net.bits(), driver.now())?;
             let listeners = if index == 0 || !distribute {
                 vec![(net.listen(&options)?, None)]
             } else {
@@ -151,6 +182,7 @@ impl Simulation {
         Ok(Simulated {
             clients: Vec::new(),
             shards: loops,
+            workshop: Workshop::new(pool, self.work),
             drain: nanos(self.config.drain_timeout),
             stalls: self.stalls,
             journal: Journal::default(),
@@ -159,6 +191,16 @@ impl Simulation {
             handle,
             net,
         })
+    }
+}
+
+impl Simulation {
+    fn offload_pool(&self, shards: usize) -> Pool {
+        let workers = match self.config.offload_workers {
+            0 => 2,
+            workers => workers,
+        };
+        Pool::stepped(workers, self.config.offload_queue, shards)
     }
 }
 
@@ -171,6 +213,7 @@ pub struct Simulated<A: App> {
     pub(super) clients: Vec<Client>,
     /// Those that have not ended.
     pub(super) shards: Vec<Option<Loop<SimDriver, A, Handle>>>,
+    pub(super) workshop: Workshop,
     pub(super) net: SimNet,
     pub(super) journal: Journal,
     pub(super) residue: Residue,
@@ -178,7 +221,7 @@ pub struct Simulated<A: App> {
     pub(super) still: u32,
     pub(super) stalls: f64,
     drain: Nanos,
-    handle: Handle,
+    pub(super) handle: Handle,
 }
 
 impl<A: App> Simulated<A> {
@@ -204,6 +247,14 @@ impl<A: App> Simulated<A> {
     #[must_use]
     pub fn app(&self, shard: usize) -> Option<&A> {
         self.shards[shard].as_ref().map(Loop::app)
+    }
+
+    /// An event source for [`Turn::register`](crate::Turn::register), and its
+    /// far side, which makes it ready.
+    #[must_use]
+    pub fn source(&self) -> (Descriptor, SimSignal) {
+        let (source, signal) = self.net.source();
+        (source.into(), signal)
     }
 
     /// A handle of the server.
@@ -292,7 +343,9 @@ impl<A: App> Simulated<A> {
     pub fn residue(&self) -> Residue {
         Residue {
             counted: self.handle.sockets() as u64,
-            interest: self.handle.interest().marked() as u64,
+            of_addresses: self.handle.addresses().counted() as u64,
+            interest: self.handle.marked() as u64,
+            counted_topics: self.handle.counted_topics() as u64,
             descriptors: self.net.descriptors().into(),
             ..self.residue
         }

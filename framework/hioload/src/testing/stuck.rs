@@ -6,6 +6,7 @@ use hioload_platform::{DriverError, Nanos};
 
 /// A run that hangs, or cannot go on.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Stuck {
     /// Somebody always has something to do at once, so time does not pass.
     #[error("time stands still at {at} ns: {steps} steps and nobody is done")]

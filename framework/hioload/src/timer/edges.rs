@@ -191,6 +191,23 @@ fn a_due_timer_can_still_be_cancelled_or_moved() {
 }
 
 #[test]
+fn a_timer_put_off_again_and_again_fires_once_at_its_last_deadline() {
+    let mut wheel = Wheel::new(0);
+    let id = wheel.insert(10 * TICK, 'a');
+    for n in 1..100 {
+        assert!(wheel.rearm(id, (10 + n) * TICK));
+        assert_eq!(wheel.pop(n * TICK / 2), None);
+    }
+    assert_eq!(wheel.pop(109 * TICK - 1), None);
+    assert_eq!(wheel.next_deadline(), Some(109 * TICK), "it has moved");
+    assert!(wheel.rearm(id, 200 * TICK) && wheel.rearm(id, 120 * TICK));
+    assert_eq!(drain(&mut wheel, 119 * TICK), []);
+    assert!(wheel.rearm(id, 300 * TICK));
+    assert_eq!(wheel.cancel(id), Some('a'));
+    assert_eq!(wheel.next_deadline(), None);
+}
+
+#[test]
 fn places_are_used_again() {
     let mut wheel = Wheel::new(0);
     for round in 0..1000_u64 {

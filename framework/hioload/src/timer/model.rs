@@ -60,7 +60,7 @@ struct Model {
     now: Nanos,
     /// The latest `now` the wheel has been told.
     seen: Nanos,
-    armed: u64,
+    inserted: u64,
     /// By the key the wheel holds as its value.
     pending: BTreeMap<u32, Timer>,
 }
@@ -70,13 +70,18 @@ struct Timer {
     /// The first moment it is due; `None` is never, as the last tick of time
     /// has no end.
     due: Option<Nanos>,
-    /// What orders it among the others; a past deadline is due at once instead.
-    order: Option<(Nanos, u64)>,
+    /// What orders it among the others: its tick, and when it was made, unless
+    /// it was re-armed. A past deadline is due at once instead.
+    order: Option<(Nanos, Option<u64>)>,
 }
 
 impl Model {
-    fn arm(&mut self, deadline: Nanos) -> Timer {
-        self.armed += 1;
+    fn insert(&mut self, deadline: Nanos) -> Timer {
+        self.inserted += 1;
+        self.arm(deadline, Some(self.inserted))
+    }
+
+    fn arm(&self, deadline: Nanos, inserted: Option<u64>) -> Timer {
         if deadline <= self.seen {
             return Timer {
                 due: Some(deadline),
@@ -86,7 +91,7 @@ impl Model {
         let due = deadline.checked_next_multiple_of(TICK);
         Timer {
             due,
-            order: due.map(|due| (due, self.armed)),
+            order: due.map(|due| (due, inserted)),
         }
     }
 
@@ -149,7 +154,7 @@ impl Pair {
     fn insert(&mut self, deadline: Nanos) {
         let key = u32::try_from(self.ids.len()).expect("few timers");
         self.ids.push(self.wheel.insert(deadline, key));
-        let timer = self.model.arm(deadline);
+        let timer = self.model.insert(deadline);
         self.model.pending.insert(key, timer);
     }
 
@@ -170,7 +175,7 @@ impl Pair {
     fn rearm(&mut self, which: prop::sample::Index, span: Nanos) -> Result<(), TestCaseError> {
         if let Some((key, id)) = self.pick(which) {
             let deadline = self.model.now.saturating_add(span);
-            let timer = self.model.arm(deadline);
+            let timer = self.model.arm(deadline, None);
             let pending = self
                 .model
                 .pending
@@ -183,7 +188,8 @@ impl Pair {
     }
 
     fn pop(&mut self, limit: usize) -> Result<(), TestCaseError> {
-        let mut last = None;
+        let mut last_tick = 0;
+        let mut last_inserted = None;
         for _ in 0..limit {
             self.model.seen = self.model.now;
             let Some((id, key)) = self.wheel.pop(self.model.now) else {
@@ -197,9 +203,17 @@ impl Pair {
                 "early: {:?}",
                 timer
             );
-            if timer.order.is_some() {
-                prop_assert!(last < timer.order, "{:?} after {:?}", timer, last);
-                last = timer.order;
+            if let Some((tick, inserted)) = timer.order {
+                prop_assert!(last_tick <= tick, "{:?} after {}", timer, last_tick);
+                last_tick = tick;
+                if inserted.is_some() {
+                    prop_assert!(
+                        last_inserted < timer.order,
+                        "{:?} came later",
+                        last_inserted
+                    );
+                    last_inserted = timer.order;
+                }
             }
         }
         Ok(())

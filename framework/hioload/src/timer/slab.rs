@@ -51,6 +51,7 @@ fn some(index: u32) -> Option<u32> {
 
 #[derive(Debug)]
 struct Entry<T> {
+    /// Where it lies.
     tick: Tick,
     /// `None` if the entry is free.
     value: Option<T>,
@@ -59,9 +60,12 @@ struct Entry<T> {
     prev: u32,
     /// In a list of timers, or in the free list.
     next: u32,
+    /// Ticks by which it was put off since it came to where it lies.
+    later: u32,
 }
 
-const _: () = assert!(size_of::<Entry<u32>>() <= 32);
+// A connection has one: what it takes is paid a million times.
+const _: () = assert!(size_of::<Entry<hioload_platform::Token>>() <= 32);
 
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -109,6 +113,7 @@ impl<T> Slab<T> {
             generation,
             prev: NIL,
             next: NIL,
+            later: 0,
         });
         TimerId { index, generation }
     }
@@ -117,6 +122,12 @@ impl<T> Slab<T> {
     pub(super) fn find(&self, id: TimerId) -> Option<u32> {
         let entry = self.entries.get(id.index as usize)?;
         (entry.generation == id.generation && entry.value.is_some()).then_some(id.index)
+    }
+
+    /// The value of a timer that is still there.
+    pub(super) fn get_mut(&mut self, id: TimerId) -> Option<&mut T> {
+        let index = self.find(id)?;
+        self.entries[index as usize].value.as_mut()
     }
 
     /// Frees an entry that is in no list. One that has used up its generations
@@ -141,6 +152,27 @@ impl<T> Slab<T> {
         self.entries[index as usize].tick
     }
 
+    /// Notes that a timer is due later than where it lies says, and leaves it
+    /// there; `false` when it is not later, or so much that it cannot be noted.
+    pub(super) fn put_off(&mut self, index: u32, tick: Tick) -> bool {
+        let entry = &mut self.entries[index as usize];
+        let later = tick.checked_sub(entry.tick);
+        let later = later.and_then(|later| u32::try_from(later).ok());
+        entry.later = later.unwrap_or(entry.later);
+        later.is_some()
+    }
+
+    /// Whether a timer was put off.
+    pub(super) fn is_put_off(&self, index: u32) -> bool {
+        self.entries[index as usize].later > 0
+    }
+
+    /// When a timer is due.
+    pub(super) fn due(&self, index: u32) -> Tick {
+        let entry = &self.entries[index as usize];
+        entry.tick + Tick::from(entry.later)
+    }
+
     pub(super) fn next(&self, index: u32) -> Option<u32> {
         some(self.entries[index as usize].next)
     }
@@ -148,6 +180,7 @@ impl<T> Slab<T> {
     pub(super) fn push_back(&mut self, list: &mut List, index: u32, tick: Tick) {
         let entry = &mut self.entries[index as usize];
         entry.tick = tick;
+        entry.later = 0;
         entry.prev = list.tail;
         entry.next = NIL;
         match some(list.tail) {

@@ -22,13 +22,13 @@ pub(super) const TICK_BITS: u32 = 10;
 /// late. A deadline at or before the latest `now` that [`pop`](Self::pop) has
 /// seen is not rounded, it is due at the next `pop`, after those already due.
 /// Timers fire in the order of their ticks, and within a tick in the order they
-/// were inserted or re-armed. Deadlines in the last tick of the 64-bit range
+/// were inserted; those that were re-armed come anywhere among them. Deadlines in the last tick of the 64-bit range
 /// (584 years) do not fire: `Nanos::MAX` is "never".
 ///
 /// **Time** is monotonic: a `now` smaller than an earlier one counts as the
 /// earlier one.
 ///
-/// **Memory** is 37 KiB, plus 20 bytes and an `Option<T>` per timer (32 bytes for
+/// **Memory** is 37 KiB, plus 24 bytes and an `Option<T>` per timer (32 bytes for
 /// a `u32`) at the highest number of timers ever pending. Places of fired and
 /// cancelled timers are used again. Memory is returned to the allocator when the
 /// wheel is dropped, not before: the places carry the generations that make a
@@ -111,22 +111,35 @@ impl<T> Wheel<T> {
         self.slab.remove(index).map(|(_, value)| value)
     }
 
-    /// Moves a timer to a new deadline, its id stays; `false` if it has fired
-    /// or was cancelled before.
+    /// Moves a timer to a new deadline, its id stays. One that is later (by up to
+    /// 73 minutes) is only noted, which touches no other timer: the timer moves
+    /// when its old deadline comes. `false` if it has fired or was cancelled
+    /// before.
     pub fn rearm(&mut self, id: TimerId, deadline: Nanos) -> bool {
         let Some(index) = self.slab.find(id) else {
             return false;
         };
-        self.unlink(index);
-        self.link(index, self.firing_tick(deadline));
+        let tick = self.firing_tick(deadline);
+        // One that is due moves: it comes after those already due.
+        let lies_ahead = self.slab.tick(index) > self.current;
+        if !(lies_ahead && self.slab.put_off(index, tick)) {
+            self.unlink(index);
+            self.link(index, tick);
+        }
         true
+    }
+
+    /// Whether a timer has neither fired nor been cancelled.
+    #[must_use]
+    pub fn is_pending(&self, id: TimerId) -> bool {
+        self.slab.find(id).is_some()
     }
 
     /// When [`pop`](Self::pop) should be called next; `None` without timers.
     ///
     /// Never later than the moment the earliest timer fires. It may be earlier,
-    /// at most once per level and timer, when a slot cascades: `pop` then
-    /// returns `None` and the next deadline lies later. After `pop` has returned
+    /// at most once per level and timer, when a slot cascades, and at the old
+    /// deadline of one that was re-armed: `pop` then returns `None` and the next deadline lies later. After `pop` has returned
     /// `None` it is always later than the `now` given there.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
@@ -146,19 +159,24 @@ impl<T> Wheel<T> {
     pub fn pop(&mut self, now: Nanos) -> Option<(TimerId, T)> {
         self.now = self.now.max(now);
         let target = self.now >> TICK_BITS;
-        while self.due.is_empty() {
-            let earliest = self.levels.earliest();
-            let start = earliest.map(|place| place.start(self.current));
-            match (earliest, start) {
-                (Some(place), Some(start)) if start <= target => self.enter(place, start),
-                _ => {
-                    self.current = target;
-                    return None;
+        loop {
+            while self.due.is_empty() {
+                let earliest = self.levels.earliest();
+                let start = earliest.map(|place| place.start(self.current));
+                match (earliest, start) {
+                    (Some(place), Some(start)) if start <= target => self.enter(place, start),
+                    _ => {
+                        self.current = target;
+                        return None;
+                    }
                 }
             }
+            let index = self.slab.pop_front(&mut self.due)?;
+            if !self.slab.is_put_off(index) {
+                return self.slab.remove(index);
+            }
+            self.link(index, self.slab.due(index));
         }
-        let index = self.slab.pop_front(&mut self.due)?;
-        self.slab.remove(index)
     }
 
     /// The first tick at which a timer with this deadline may fire.
@@ -183,7 +201,7 @@ impl<T> Wheel<T> {
         let mut next = list.front();
         while let Some(index) = next {
             next = self.slab.next(index);
-            self.link(index, self.slab.tick(index));
+            self.link(index, self.slab.due(index));
         }
     }
 

@@ -36,6 +36,7 @@ fn config() -> Config {
         // Small, and none the same, so that it is seen which of them counts.
         max_message: 96 << 10,
         max_head: 8 << 10,
+        max_body: 20 << 10,
         backpressure_limit: 64 << 10,
         // Nobody is cut off while a crowd still sends, on a slow machine.
         close_timeout: Duration::from_secs(60),

@@ -306,6 +306,28 @@ fn a_head_that_trickles_to_its_limit() {
     });
 }
 
+#[test]
+fn bodies_that_end_one_byte_before_their_end() {
+    let _alone = alone();
+    let most = config().max_body;
+    let post = |line| format!("POST / HTTP/1.1\r\nHost: localhost\r\n{line}\r\n").into_bytes();
+    let mut counted = post(format!("Content-Length: {most}\r\n"));
+    counted.resize(counted.len() + most - 1, b'b');
+    let mut chunked = post("Transfer-Encoding: chunked\r\n".into());
+    chunked.extend(b"1;e\r\nb\r\n".repeat(most));
+    for (name, bytes) in [("a counted body", counted), ("a chunked body", chunked)] {
+        let scene = Scene {
+            bound: Some(STATE + most + config().max_head),
+            ..Scene::new(name)
+        };
+        scene.play_from(|dialing, serving| {
+            let crowd = Crowd::dial(dialing);
+            hold(&crowd, serving, &bytes, 3001);
+            crowd
+        });
+    }
+}
+
 const POLICIES: [(&str, Backpressure); 3] = [
     ("close", Backpressure::Close(CloseCode::TRY_AGAIN)),
     ("drop", Backpressure::Drop),

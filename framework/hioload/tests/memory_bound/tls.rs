@@ -148,7 +148,7 @@ fn play(
         count: COUNT,
         bound: config.memory_per_connection(true),
         shared: SHARED,
-        pools_are_the_same: true,
+        pools_are_the_same: !narrow,
     };
     case.measure(&serving.metrics(), || act(dialing, &serving));
     serving.stop();

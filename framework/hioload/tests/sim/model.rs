@@ -2,9 +2,12 @@
 //!
 //! Per connection: every answer exactly once and in the order of what was
 //! said. Per connection, topic and publisher: what was published, in order and
-//! none twice, without a gap from the acknowledgement of the subscription on.
+//! none twice, without a gap from the acknowledgement of the subscription on,
+//! whatever filters match it. Per ordered topic: every offset from the beginning
+//! that was told on, in one order for all clients.
 //! Or the connection died, for a reason the model knows of.
 
+mod ordered;
 mod person;
 
 use std::collections::BTreeMap;
@@ -12,7 +15,9 @@ use std::collections::BTreeMap;
 use hioload::Nanos;
 use hioload::testing::{End, Seen};
 
-pub(crate) use person::{Due, Fate, Person};
+use ordered::{Begun, Order, Placed};
+pub(crate) use ordered::{Keeps, Wish};
+pub(crate) use person::{Due, Fate, Person, Wanted};
 
 /// What may be said to be wrong.
 pub(crate) type Verdict = Result<(), String>;
@@ -37,6 +42,8 @@ pub(crate) struct Excuses {
 #[derive(Debug)]
 pub(crate) struct Model {
     people: Vec<Person>,
+    orders: ByTopic<Order>,
+    keeps: Keeps,
     pub(crate) excuses: Excuses,
     /// Whether the server was asked to stop.
     pub(crate) stopping: bool,
@@ -49,9 +56,11 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    pub(crate) fn new(excuses: Excuses) -> Self {
+    pub(crate) fn new(excuses: Excuses, keeps: Keeps) -> Self {
         Self {
             people: Vec::new(),
+            orders: ByTopic::new(),
+            keeps,
             excuses,
             stopping: false,
             unexplained: Vec::new(),
@@ -96,6 +105,8 @@ impl Model {
             }
             Seen::Text(text) => match text.split_once(' ') {
                 Some(("m", rest)) => self.delivery(name, rest),
+                Some(("o", rest)) => self.placed(name, rest),
+                Some(("+", rest)) => self.begun(name, rest),
                 Some(("t", number)) => self.people[name].timer(number, now),
                 _ => self.answer(name, &Due::Text(text)),
             },
@@ -127,20 +138,38 @@ impl Model {
             return;
         };
         match verb {
-            "s" => {
-                let sent = |person: &Person| person.published(topic).sent;
-                let from = self.people.iter().map(sent).enumerate().collect();
-                self.people[name].subscribed(topic, from);
+            "s" | "f" => {
+                let mut from = BTreeMap::new();
+                for (publisher, person) in self.people.iter().enumerate() {
+                    for (topic, publishes) in &person.publishes {
+                        from.insert((topic.clone(), publisher), publishes.sent);
+                    }
+                }
+                self.people[name].subscribed(&Wanted::of(verb, topic), from);
             }
-            "u" => self.people[name].unsubscribed(topic),
+            "u" => self.people[name].unsubscribed(&Wanted::of("s", topic)),
+            "g" => self.people[name].unsubscribed(&Wanted::of("f", topic)),
             "p" => self.people[name].publish_taken(topic),
+            "op" => self.people[name].publish_taken(&in_order(topic)),
+            "ou" => self.people[name].follows.ended(topic),
             _ => {}
         }
     }
 
     fn delivery(&mut self, name: usize, rest: &str) -> Verdict {
-        let words: Vec<&str> = rest.splitn(4, ' ').collect();
-        let [topic, publisher, number, pad] = words[..] else {
+        let (topic, message) = rest.split_once(' ').ok_or("it is cut")?;
+        let (publisher, number) = self.published(topic, message)?;
+        if publisher == name {
+            return Err("it published that itself".to_owned());
+        }
+        self.delivered += 1;
+        self.people[name].delivered(topic, publisher, number)
+    }
+
+    /// Whose message it is, and its number.
+    fn published(&self, topic: &str, message: &str) -> Result<(usize, u32), String> {
+        let words: Vec<&str> = message.splitn(3, ' ').collect();
+        let [publisher, number, pad] = words[..] else {
             return Err("it is cut".to_owned());
         };
         let parsed = (publisher.parse::<usize>(), number.parse::<u32>());
@@ -154,11 +183,43 @@ impl Model {
         if sent.is_none_or(|sent| number >= sent) || pad != self::pad(publisher, number) {
             return Err("nobody published that".to_owned());
         }
-        if publisher == name {
-            return Err("it published that itself".to_owned());
-        }
+        Ok((publisher, number))
+    }
+
+    /// A message of an ordered topic.
+    fn placed(&mut self, name: usize, rest: &str) -> Verdict {
+        let words: Vec<&str> = rest.splitn(4, ' ').collect();
+        let [topic, epoch, offset, message] = words[..] else {
+            return Err("it is cut".to_owned());
+        };
+        let (publisher, number) = self.published(&in_order(topic), message)?;
+        let placed = Placed {
+            topic,
+            epoch: parsed(epoch)?,
+            offset: parsed(offset)?,
+            publisher,
+            number,
+        };
         self.delivered += 1;
-        self.people[name].delivered(topic, publisher, number)
+        let order = self.orders.entry(topic.to_owned()).or_default();
+        self.people[name].follows.delivered(placed, order)
+    }
+
+    /// An ordered subscription begins.
+    fn begun(&mut self, name: usize, rest: &str) -> Verdict {
+        let words: Vec<&str> = rest.split(' ').collect();
+        let [topic, epoch, offset, recovered, replayed] = words[..] else {
+            return Err("it is cut".to_owned());
+        };
+        let begun = Begun {
+            topic,
+            epoch: parsed(epoch)?,
+            offset: parsed(offset)?,
+            recovered: recovered == "true",
+            replayed: parsed(replayed)?,
+        };
+        let order = self.orders.entry(topic.to_owned()).or_default();
+        self.people[name].follows.begun(begun, self.keeps, order)
     }
 
     fn closed(&mut self, name: usize, code: u16, reason: &str) -> Verdict {
@@ -235,6 +296,12 @@ impl Model {
             }
             let timers = person.timers.keys();
             owed.extend(timers.map(|number| format!("client {name}: timer {number}")));
+            let published = |topic: &str| {
+                let taken = |other: &Person| u64::from(other.published(&in_order(topic)).taken);
+                self.people.iter().map(taken).sum()
+            };
+            let follows = person.follows.owed(published);
+            owed.extend(follows.iter().map(|owed| format!("client {name}: {owed}")));
             for (publisher, other) in self.people.iter().enumerate() {
                 for (topic, published) in &other.publishes {
                     let heard = person.heard_until(topic, publisher);
@@ -262,6 +329,17 @@ impl Model {
         let alive = |person: &&Person| !person.is_over();
         self.people.iter().filter(alive).count()
     }
+}
+
+/// What is published to an ordered topic is counted under this name, which no
+/// filter matches.
+pub(crate) fn in_order(topic: &str) -> String {
+    format!("$in order/{topic}")
+}
+
+fn parsed(text: &str) -> Result<u64, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "it is garbled".to_owned())
 }
 
 /// What follows a message's number: it says whose it is and differs in length.

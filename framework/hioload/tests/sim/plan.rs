@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     /// Entries of an inbox.
     pub(crate) inbox: usize,
     pub(crate) stalls: f64,
+    /// Messages of each ordered topic that are kept.
+    pub(crate) history: usize,
     /// Clients in all.
     pub(crate) clients: usize,
     /// Things they do, together.
@@ -64,7 +66,7 @@ impl Plan {
             },
             ping_interval: pings.then(|| ms(between(50, 500))),
             pong_timeout: ms(between(500, 1000)),
-            idle_timeout: idles.then(|| ms(between(300, 3000))),
+            idle_timeout: idles.then(|| ms(between(501, 3000))),
             handshake_timeout: ms(2000),
             close_timeout: ms(between(200, 1000)),
             drain_timeout: ms(between(500, 2000)),
@@ -80,11 +82,13 @@ impl Plan {
             ..Config::default()
         };
         let driver = driver(scarce, grows, &mut between);
+        let history = index(between(0, 40));
         Self {
             config,
             faults,
             driver,
             inbox: if crowded { index(between(1, 4)) } else { 4096 },
+            history,
             stalls: if !stalls {
                 0.0
             } else if between(0, 1) == 0 {

@@ -39,11 +39,11 @@ impl App for Restless {
     type State = ();
 
     fn started(&mut self, turn: &mut Turn<'_, ()>) {
-        turn.schedule(0, 0);
+        turn.schedule(0, 0).expect("there is room");
     }
 
     fn timer(&mut self, turn: &mut Turn<'_, ()>, key: u64) {
-        turn.schedule(0, key);
+        turn.schedule(0, key).expect("there is room");
     }
 
     fn message(&mut self, _conn: &mut Conn<'_>, (): &mut (), _message: Message<'_>) {}

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use hioload::CloseCode;
 
-use crate::model::{Due, Fate, Verdict, pad};
+use crate::model::{Due, Fate, Verdict, Wanted, Wish, in_order, pad};
 use crate::swarm::Swarm;
 
 /// Topics in use: few, so that they are shared, on every shard.
-const TOPICS: [&str; 2] = ["news", "x"];
+const TOPICS: [&str; 3] = ["news", "news/a", "$x"];
+
+/// Filters that match one, some or all of them.
+const FILTERS: [&str; 4] = ["news/#", "+", "#", "news/+"];
 
 impl Swarm {
     /// Somebody does something.
@@ -115,30 +118,84 @@ impl Swarm {
         self.model.person(name).due.push_back(Due::Pong(payload));
     }
 
+    /// Says what is answered with the same.
+    fn say_same(&mut self, name: usize, text: &str) {
+        self.say(name, text, Due::Text(text.to_owned()));
+    }
+
     fn subscribe(&mut self, name: usize) {
-        let topic = self.topic();
-        if self.model.person(name).subscribe(topic) {
-            let text = format!("s {topic}");
-            self.say(name, &text, Due::Text(text.clone()));
+        if self.one_in(2) {
+            return self.follow(name);
+        }
+        let (verb, wanted) = self.wanted();
+        if self.model.person(name).subscribe(&Wanted::of(verb, wanted)) {
+            self.say_same(name, &format!("{verb} {wanted}"));
         }
     }
 
     fn unsubscribe(&mut self, name: usize) {
-        let topic = self.topic();
-        if self.model.person(name).unsubscribe(topic) {
-            let text = format!("u {topic}");
-            self.say(name, &text, Due::Text(text.clone()));
+        if self.one_in(2) {
+            let topic = self.topic();
+            if self.model.person(name).follows.end(topic) {
+                self.say_same(name, &format!("ou {topic}"));
+            }
+            return;
         }
+        let (verb, wanted) = self.wanted();
+        if self
+            .model
+            .person(name)
+            .unsubscribe(&Wanted::of(verb, wanted))
+        {
+            let verb = if verb == "f" { "g" } else { "u" };
+            self.say_same(name, &format!("{verb} {wanted}"));
+        }
+    }
+
+    /// A topic or a filter, with the verb of its subscription.
+    fn wanted(&mut self) -> (&'static str, &'static str) {
+        if self.one_in(3) {
+            ("f", FILTERS[self.below(FILTERS.len())])
+        } else {
+            ("s", self.topic())
+        }
+    }
+
+    /// Subscribes to an ordered topic, if it can where it left.
+    fn follow(&mut self, name: usize) {
+        let topic = self.topic();
+        let count = self.random.below(30);
+        let fresh = if self.one_in(2) {
+            Wish::Now
+        } else {
+            Wish::Latest(count)
+        };
+        let person = self.model.person(name);
+        let wish = person.follows.resume(topic).unwrap_or(fresh);
+        if !person.follows.ask(topic, wish) {
+            return;
+        }
+        let position = match wish {
+            Wish::Now => "now".to_owned(),
+            Wish::Latest(count) => format!("latest {count}"),
+            Wish::After { epoch, offset } => format!("after {epoch} {offset}"),
+        };
+        self.say_same(name, &format!("os {topic} {position}"));
     }
 
     /// One message or a burst, which finds a small inbox full.
     fn publish(&mut self, name: usize) {
         let topic = self.topic();
+        let (verb, counted) = if self.one_in(2) {
+            ("op", in_order(topic))
+        } else {
+            ("p", topic.to_owned())
+        };
         let burst = if self.one_in(3) { 12 } else { 1 };
         for _ in 0..=self.below(burst) {
-            let number = self.model.person(name).publish(topic);
-            let text = format!("p {topic} {number} {}", pad(name, number));
-            self.say(name, &text, Due::Text(format!("p {topic} {number}")));
+            let number = self.model.person(name).publish(&counted);
+            let text = format!("{verb} {topic} {number} {}", pad(name, number));
+            self.say(name, &text, Due::Text(format!("{verb} {topic} {number}")));
         }
     }
 

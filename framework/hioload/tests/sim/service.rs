@@ -4,7 +4,11 @@
 //! |---|---|
 //! | `e ...`, or anything binary | the same |
 //! | `s T`, `u T` (subscribe, unsubscribe) | the same |
+//! | `f F`, `g F` (subscribe to a filter, unsubscribe) | the same |
 //! | `p T N pad` | `p T N`; all other subscribers of T: `m T name N pad` |
+//! | `os T now`, `os T latest N`, `os T after EPOCH OFFSET` (subscribe to an ordered topic) | the same, then `+ T EPOCH OFFSET RECOVERED REPLAYED` |
+//! | `ou T` (unsubscribe from it) | the same |
+//! | `op T N pad` | `op T N`; all subscribers of T: `o T EPOCH OFFSET name N pad` |
 //! | `t MS N` | `t N`, after so long |
 //! | `d` | nothing; the shard dials the server, echoes something there, and closes |
 //! | `c CODE` | a Close frame |
@@ -16,6 +20,9 @@ use std::time::Duration;
 
 use hioload::client::{Accepted, Dial, DialError};
 
+use hioload::hub::{
+    Change, Changed, Delivery, Epoch, HubId, Place, Position, Start, SubscribeOutcome,
+};
 use hioload::{
     App, Close, CloseCode, Conn, ConnId, Kind, Message, Nanos, PublishOutcome, Request, Turn,
     Upgrade,
@@ -38,7 +45,12 @@ pub(crate) struct Service {
     opened: usize,
     closed: usize,
     dials: Dials,
+    /// The hub of ordered topics.
+    ordered: HubId,
 }
+
+/// The name of the hub of ordered topics.
+pub(crate) const ORDERED: &str = "ordered";
 
 /// What became of dials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +67,7 @@ struct Alarm {
 }
 
 impl Service {
-    pub(crate) fn new(dial: &Arc<Dial>) -> Self {
+    pub(crate) fn new(dial: &Arc<Dial>, ordered: HubId) -> Self {
         Self {
             dial: Arc::clone(dial),
             timers: BTreeMap::new(),
@@ -63,6 +75,7 @@ impl Service {
             opened: 0,
             closed: 0,
             dials: Dials::default(),
+            ordered,
         }
     }
 
@@ -75,19 +88,43 @@ impl Service {
         self.opened - self.closed
     }
 
-    fn publish(conn: &mut Conn<'_>, name: &str, rest: &str) {
+    fn publish(&self, conn: &mut Conn<'_>, name: &str, verb: &str, rest: &str) {
         let mut words = rest.splitn(3, ' ');
         let (Some(topic), Some(number), Some(pad)) = (words.next(), words.next(), words.next())
         else {
             panic!("{rest:?} is no publish");
         };
-        let message = format!("m {topic} {name} {number} {pad}");
-        match conn.publish(topic, message.as_str()) {
+        let outcome = if verb == "op" {
+            let message = format!("{name} {number} {pad}");
+            let mut hub = conn.hub(self.ordered);
+            hub.publish_all(topic, message.as_str())
+        } else {
+            let message = format!("m {topic} {name} {number} {pad}");
+            conn.publish(topic, message.as_str())
+        };
+        match outcome {
             PublishOutcome::Published | PublishOutcome::Congested => {
-                conn.send(format!("p {topic} {number}").as_str());
+                conn.send(format!("{verb} {topic} {number}").as_str());
             }
             PublishOutcome::Full => panic!("tens of thousands wait"),
         }
+    }
+
+    fn follow(&self, conn: &mut Conn<'_>, rest: &str) {
+        let (topic, position) = rest.split_once(' ').expect("a topic and a position");
+        let words: Vec<&str> = position.split(' ').collect();
+        let number = |text: &str| text.parse::<u64>().expect("a number");
+        let position = match words[..] {
+            ["now"] => Position::Now,
+            ["latest", count] => Position::Latest(count.parse().expect("a number")),
+            ["after", epoch, offset] => Position::After(Place {
+                epoch: Epoch(number(epoch)),
+                offset: number(offset),
+            }),
+            _ => panic!("{position:?} is no position"),
+        };
+        let outcome = conn.hub(self.ordered).subscribe_from(topic, position);
+        assert_eq!(outcome, SubscribeOutcome::Asked, "few wait");
     }
 
     fn set_timer(&mut self, conn: &mut Conn<'_>, rest: &str) {
@@ -95,7 +132,7 @@ impl Service {
         let ms: u64 = ms.parse().expect("milliseconds");
         let delay = hioload_platform::clock::nanos(Duration::from_millis(ms));
         self.set += 1;
-        conn.schedule(delay, self.set);
+        conn.schedule(delay, self.set).expect("there is room");
         let alarm = Alarm {
             whose: conn.id(),
             number: number.to_owned(),
@@ -150,7 +187,23 @@ impl App for Service {
                 conn.unsubscribe(rest);
                 conn.send(message);
             }
-            "p" => Self::publish(conn, name, rest),
+            "f" => {
+                assert_eq!(conn.subscribe_filter(rest), SubscribeOutcome::Subscribed);
+                conn.send(message);
+            }
+            "g" => {
+                conn.unsubscribe_filter(rest);
+                conn.send(message);
+            }
+            "os" => {
+                self.follow(conn, rest);
+                conn.send(message);
+            }
+            "ou" => {
+                conn.hub(self.ordered).unsubscribe(rest);
+                conn.send(message);
+            }
+            "p" | "op" => self.publish(conn, name, verb, rest),
             "t" => self.set_timer(conn, rest),
             "d" => {
                 self.dials.begun += 1;
@@ -160,6 +213,26 @@ impl App for Service {
             "x" => conn.terminate(),
             verb => panic!("{verb:?} is no verb"),
         }
+    }
+
+    fn deliver(&mut self, conn: &mut Conn<'_>, _name: &mut String, delivery: &Delivery<'_>) {
+        let place = delivery.place().expect("the hub is ordered");
+        let message = delivery.message().as_text().expect("it was text");
+        let (topic, epoch, offset) = (delivery.topic(), place.epoch.0, place.offset);
+        conn.send(format!("o {topic} {epoch} {offset} {message}").as_str());
+    }
+
+    fn subscription(&mut self, conn: &mut Conn<'_>, _name: &mut String, change: &Change<'_>) {
+        let Changed::Subscribed(Some(start)) = change.what else {
+            panic!("{change:?} was not asked for");
+        };
+        let Start {
+            place,
+            recovered,
+            replayed,
+        } = start;
+        let (topic, epoch, offset) = (change.topic, place.epoch.0, place.offset);
+        conn.send(format!("+ {topic} {epoch} {offset} {recovered} {replayed}").as_str());
     }
 
     fn timer(&mut self, turn: &mut Turn<'_, String>, key: u64) {

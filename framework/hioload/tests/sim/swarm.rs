@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use hioload::Nanos;
 use hioload::client::Dial;
+use hioload::hub::{History, Hub};
 use hioload::testing::{ClientId, End, Fault, FaultCounts, Simulated, Simulation};
 use hioload_platform::backend::sim::SimRandom;
 
-use crate::model::{Excuses, Fate, Model, Verdict};
+use crate::model::{Excuses, Fate, Keeps, Model, Verdict};
 use crate::plan::{FATAL, Plan};
-use crate::service::Service;
+use crate::service::{ORDERED, Service};
 
 /// How long the run may take to deliver what is owed, or to find out who is
 /// gone, on the simulation's clock: a reader with the smallest window takes
@@ -57,7 +58,11 @@ impl Swarm {
             .driver(plan.driver)
             .inbox(plan.inbox)
             .stalls(plan.stalls)
-            .start(|_shard| Service::new(&dial))
+            .hub(ordered_hub(&plan))
+            .start(|shard| {
+                let ordered = shard.handle().hub_id(ORDERED);
+                Service::new(&dial, ordered.expect("it is declared"))
+            })
             .expect("a plan can be carried out");
         let excuses = Excuses {
             tight: plan.is_tight(),
@@ -66,11 +71,15 @@ impl Swarm {
             idles: plan.config.idle_timeout.is_some(),
             slow: plan.faults.probability(Fault::SlowReader) > 0.0,
         };
+        let keeps = Keeps {
+            size: plan.history as u64,
+            tight: plan.is_tight(),
+        };
         Self {
             random: SimRandom::new(seed ^ 0x5eed),
             plan,
             server,
-            model: Model::new(excuses),
+            model: Model::new(excuses, keeps),
             ids: Vec::new(),
             vanished: 0,
         }
@@ -256,4 +265,12 @@ impl Swarm {
         }
         Err(format!("{excused} faults kill, but: {deaths:#?}"))
     }
+}
+
+/// Ordered topics whose messages say where they stand. What is kept is kept to
+/// the end of the run.
+fn ordered_hub(plan: &Plan) -> Hub {
+    let history = History::new(plan.history, Duration::from_secs(24 * 3600));
+    let hub = Hub::new(ORDERED).ordered(true).through_app(true);
+    hub.history(history)
 }

@@ -24,7 +24,7 @@ impl Answer {
     }
 
     /// Reads a response's head.
-    pub(crate) fn read_head(stream: &mut TcpStream) -> Self {
+    pub(crate) fn read_head(stream: &mut impl Read) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let mut byte = [0];

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod http;
+pub(crate) mod process;
 pub(crate) mod random;
 pub(crate) mod wait;
 
@@ -33,8 +34,20 @@ impl Serving {
         config: Config,
         app: impl Fn(&Shard) -> A + Send + Sync + 'static,
     ) -> Self {
-        let started = Server::bind("127.0.0.1:0").config(config).start(app);
-        Self(Some(started.expect("the server starts")))
+        Self::start_as(Server::bind("127.0.0.1:0").config(config), app)
+    }
+
+    /// A server with more than a configuration.
+    pub(crate) fn start_as<A: App>(
+        server: Server,
+        app: impl Fn(&Shard) -> A + Send + Sync + 'static,
+    ) -> Self {
+        Self(Some(server.start(app).expect("the server starts")))
+    }
+
+    /// One that was started in another way.
+    pub(crate) fn of(running: Running) -> Self {
+        Self(Some(running))
     }
 
     /// A TLS address, then a plain one.

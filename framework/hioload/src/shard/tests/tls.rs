@@ -630,7 +630,7 @@ fn stopping_ends_a_handshake_at_once_and_closes_the_open() {
     let mut shard = Shard::new(&silent());
     let fresh = authority.accept(&mut shard);
     let mut peer = Peer::open(&mut shard, &authority, "/echo");
-    shard.core.stop();
+    shard.core.stop(false, None);
     shard.turn();
     assert!(shard.wire(fresh).shut && shard.wire(fresh).bytes.is_empty());
     peer.exchange(&mut shard);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use hioload::Nanos;
 use hioload::testing::End;
 
+use super::ordered::Follows;
 use super::{ByTopic, Verdict};
 
 /// Something a client is owed, in the order of what it said.
@@ -42,7 +43,8 @@ pub(crate) struct Person {
     /// Timers set, and the earliest time of each.
     pub(crate) timers: BTreeMap<u32, Nanos>,
     pub(crate) publishes: ByTopic<Publishes>,
-    subscriptions: ByTopic<Subscription>,
+    subscriptions: BTreeMap<Wanted, Subscription>,
+    pub(crate) follows: Follows,
     /// The number after the last heard, by topic and publisher.
     heard: BTreeMap<(String, usize), u32>,
     pub(crate) fate: Option<Fate>,
@@ -68,11 +70,64 @@ pub(crate) struct Publishes {
 struct Subscription {
     acknowledged: bool,
     ending: bool,
-    /// By publisher: the number from which on all its messages must come.
-    /// Those of publishers that came later must come from 0 on.
-    from: BTreeMap<usize, u32>,
-    /// By publisher: the number that must come next.
-    next: BTreeMap<usize, u32>,
+    /// By topic and publisher: the number from which on all messages must
+    /// come. Those of publishers that came later must come from 0 on.
+    from: Numbers,
+    /// By topic and publisher: the number that must come next.
+    next: Numbers,
+}
+
+/// Numbers by topic and publisher.
+pub(super) type Numbers = BTreeMap<(String, usize), u32>;
+
+/// What a client subscribes to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Wanted {
+    Topic(String),
+    Filter(String),
+}
+
+impl Wanted {
+    /// As the verb of the subscription says.
+    pub(crate) fn of(verb: &str, name: &str) -> Self {
+        match verb {
+            "f" => Self::Filter(name.to_owned()),
+            _ => Self::Topic(name.to_owned()),
+        }
+    }
+
+    fn matches(&self, topic: &str) -> bool {
+        match self {
+            Self::Topic(name) => name == topic,
+            Self::Filter(filter) => {
+                let (filter, topic): (Vec<_>, Vec<_>) =
+                    (filter.split('/').collect(), topic.split('/').collect());
+                let reserved = topic[0].starts_with('$') && ["+", "#"].contains(&filter[0]);
+                !reserved && matches(&filter, &topic)
+            }
+        }
+    }
+}
+
+/// MQTT's rules, level by level.
+fn matches(filter: &[&str], topic: &[&str]) -> bool {
+    match (filter, topic) {
+        (["#"], _) => true,
+        ([], []) => true,
+        ([one, filter @ ..], [level, topic @ ..]) => {
+            (*one == "+" || one == level) && matches(filter, topic)
+        }
+        _ => false,
+    }
+}
+
+impl Subscription {
+    /// The number that must come next, or an earlier one.
+    fn expects(&self, key: &(String, usize)) -> u32 {
+        let first = self.from.get(key).copied().unwrap_or(0);
+        let next = self.next.get(key).copied();
+        next.unwrap_or(0).max(first)
+    }
 }
 
 impl Person {
@@ -108,42 +163,41 @@ impl Person {
     }
 
     /// It asks for a subscription; false when it has one.
-    pub(crate) fn subscribe(&mut self, topic: &str) -> bool {
-        let free = !self.subscriptions.contains_key(topic);
+    pub(crate) fn subscribe(&mut self, wanted: &Wanted) -> bool {
+        let free = !self.subscriptions.contains_key(wanted);
         if free {
             self.subscriptions
-                .insert(topic.to_owned(), Subscription::default());
+                .insert(wanted.clone(), Subscription::default());
         }
         free
     }
 
     /// It ends a subscription; false when it has none to end.
-    pub(crate) fn unsubscribe(&mut self, topic: &str) -> bool {
-        let subscription = self.subscriptions.get_mut(topic);
+    pub(crate) fn unsubscribe(&mut self, wanted: &Wanted) -> bool {
+        let subscription = self.subscriptions.get_mut(wanted);
         subscription
             .is_some_and(|own| own.acknowledged && !std::mem::replace(&mut own.ending, true))
     }
 
-    pub(super) fn subscribed(&mut self, topic: &str, from: BTreeMap<usize, u32>) {
-        if let Some(subscription) = self.subscriptions.get_mut(topic) {
+    pub(super) fn subscribed(&mut self, wanted: &Wanted, from: Numbers) {
+        if let Some(subscription) = self.subscriptions.get_mut(wanted) {
             subscription.acknowledged = true;
             subscription.from = from;
         }
     }
 
-    pub(super) fn unsubscribed(&mut self, topic: &str) {
-        self.subscriptions.remove(topic);
+    pub(super) fn unsubscribed(&mut self, wanted: &Wanted) {
+        self.subscriptions.remove(wanted);
     }
 
     /// How far it must have heard a publisher; `None` when it need not.
     pub(super) fn heard_until(&self, topic: &str, publisher: usize) -> Option<u32> {
-        let subscription = self.subscriptions.get(topic)?;
-        if !subscription.acknowledged || subscription.ending {
-            return None;
-        }
-        let first = subscription.from.get(&publisher).copied().unwrap_or(0);
-        let next = subscription.next.get(&publisher).copied();
-        Some(next.unwrap_or(0).max(first))
+        let key = (topic.to_owned(), publisher);
+        let matching = self.subscriptions.iter().filter(|(wanted, subscription)| {
+            wanted.matches(topic) && subscription.acknowledged && !subscription.ending
+        });
+        let heard = matching.map(|(_, subscription)| subscription.expects(&key));
+        heard.min()
     }
 
     pub(super) fn delivered(&mut self, topic: &str, publisher: usize, number: u32) -> Verdict {
@@ -153,17 +207,24 @@ impl Person {
             return Err(format!("it had heard until {heard}"));
         }
         *heard = number + 1;
-        let subscription = self.subscriptions.get_mut(topic);
-        let Some(subscription) = subscription.filter(|own| own.acknowledged) else {
+        let matching = self
+            .subscriptions
+            .iter_mut()
+            .filter(|(wanted, own)| wanted.matches(topic) && own.acknowledged);
+        let mut subscribed = false;
+        for (wanted, subscription) in matching {
+            subscribed = true;
+            let key = (topic.to_owned(), publisher);
+            let expected = subscription.expects(&key);
+            subscription.next.insert(key, number + 1);
+            // Of what was published before the subscription some may come, from
+            // another shard's inbox, and some not: nobody was interested then.
+            if number > expected {
+                return Err(format!("{expected} is missing for {wanted:?}"));
+            }
+        }
+        if !subscribed {
             return Err("it is not subscribed".to_owned());
-        };
-        let first = subscription.from.get(&publisher).copied().unwrap_or(0);
-        let next = subscription.next.insert(publisher, number + 1);
-        // Of what was published before the subscription some may come, from
-        // another shard's inbox, and some not: nobody was interested then.
-        let expected = next.unwrap_or(0).max(first);
-        if number > expected {
-            return Err(format!("{expected} is missing"));
         }
         Ok(())
     }
