@@ -9,11 +9,20 @@ use crate::config::{Backend, Deflate, Listener, Placement};
 
 /// WebSocket chat and broadcast server.
 ///
-/// Serves a chat page on /, echoes on /echo, relays on /broadcast/{topic}, and
-/// answers /health and /metrics (Prometheus). SIGINT or SIGTERM drains and
-/// exits with 0; a second one cuts what is left. A start that fails says why in
-/// one line and exits with 2.
-#[derive(Debug, Parser)]
+/// Speaks Centrifugo's client protocol on /connection/websocket, serves a chat
+/// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health
+/// and /metrics (Prometheus), POST /api/{method} to who has the api.key of the
+/// file or of HIOLOAD_API_KEY, and /debug/state to who has the debug_token of the
+/// file or of HIOLOAD_DEBUG_TOKEN. SIGINT or SIGTERM drains and
+/// exits with 0; a second one cuts what is left. SIGHUP reads the file and the
+/// certificates again: limits, timeouts and the log's level follow, or the log
+/// says why nothing changes. A start that fails says why in one line and exits
+/// with 2.
+///
+/// Started with sockets (socket activation, LISTEN_FDS of systemd), it serves
+/// those instead of --listen and --tls-listen. With certificates they speak TLS,
+/// but those named "http" (FileDescriptorName=).
+#[derive(Clone, Debug, Parser)]
 #[command(
     name = "hioload-server",
     version,
@@ -53,7 +62,9 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
-    /// Switches /echo and /broadcast on for every address. They relay for
+    /// Development mode. On loopback addresses clients of
+    /// /connection/websocket need no token and may do everything; a warning
+    /// says so. On every address /echo and /broadcast are on: they relay for
     /// anybody, so off loopback they are off by default.
     #[arg(long)]
     pub(crate) dev: bool,
@@ -86,6 +97,14 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) ping_interval: Option<Duration>,
 
+    /// Unix socket at which a new hioload-server takes this one's place: start
+    /// it with the same path. It takes the listening sockets over, so that no
+    /// connection is refused; the old one closes its WebSockets with 1001 in
+    /// waves and exits with 0. Only this user's processes and root's are
+    /// answered. Not on Windows.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) hand_over: Option<PathBuf>,
+
     /// Longest wait for connections to end after SIGTERM. [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub(crate) drain_timeout: Option<Duration>,
@@ -93,7 +112,7 @@ pub(crate) struct Cli {
 
 /// What decides where shards run and what they need: the same for the server
 /// and the probe.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Seats {
     /// Shards, each a thread with its own ring, at most 64. [default: one per
     /// CPU in --cpus, or else one per physical core]
@@ -130,7 +149,7 @@ pub(crate) struct Seats {
     pub(crate) config: Option<PathBuf>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Print what this machine offers and what holds it back: the backend,
     /// io_uring features, limits, CPUs, where the shards would run. Exits with

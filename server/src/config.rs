@@ -1,20 +1,26 @@
 //! Settings: defaults, then the TOML file, then flags.
 
+mod chat;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use hioload::backend::Choice;
+use hioload::control::{DebugToken, WeakToken};
 use hioload::placement::CpuList;
 use hioload::topology::ListError;
 use hioload::{
-    Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, ListenerMode, placement,
+    Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, ListenerMode, NetworkError,
+    Networks, placement,
 };
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
+use chat::ChatError;
+pub(crate) use chat::{ChatSettings, Namespace, Who};
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -25,11 +31,19 @@ pub(crate) struct Settings {
     /// Pairs of a certificate's file and its key's.
     pub(crate) certificates: Vec<(PathBuf, PathBuf)>,
     pub(crate) log: String,
+    pub(crate) hand_over: Option<PathBuf>,
     pub(crate) config: Config,
     pub(crate) echo: bool,
     pub(crate) broadcast: bool,
     pub(crate) echo_root: bool,
+    pub(crate) debug_token: Option<DebugToken>,
+    pub(crate) otlp_endpoint: Option<String>,
+    pub(crate) chat: ChatSettings,
 }
+
+/// The environment variable that overrides the file's `debug_token`. There is no
+/// flag: everybody on the machine can read those.
+const DEBUG_TOKEN: &str = "HIOLOAD_DEBUG_TOKEN";
 
 /// The file or a flag is wrong.
 #[derive(Debug, Error)]
@@ -68,8 +82,22 @@ pub(crate) enum SettingsError {
     NoConnections,
     #[error("the CPUs {list:?} are wrong: {source}")]
     Cpus { list: String, source: ListError },
+    #[error("proxies.trusted: {0}")]
+    Trusted(#[from] NetworkError),
     #[error("--cpus lists no CPU; write a list such as 0-3,8, or leave --cpus out")]
     NoCpus,
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+    #[error("debug_token or {DEBUG_TOKEN} is wrong: {0}")]
+    DebugToken(#[from] WeakToken),
+    #[error(
+        "otlp_endpoint is set, but this hioload-server was built without OpenTelemetry; build it \
+         with --features otel"
+    )]
+    #[cfg(not(feature = "otel"))]
+    NoOpenTelemetry,
+    #[error("{settings}: needs a restart")]
+    NeedsRestart { settings: String },
     #[error("the log filter {filter:?} is wrong: {cause}")]
     Log { filter: String, cause: String },
 }
@@ -86,13 +114,31 @@ struct File {
     pin: Option<bool>,
     backend: Option<Backend>,
     listener: Option<Listener>,
+    hand_over: PathBuf,
     log: Option<String>,
+    debug_token: String,
+    trace_sample: Option<f64>,
+    otlp_endpoint: String,
     tls: TlsTable,
     routes: RoutesTable,
     limits: LimitsTable,
+    proxies: ProxiesTable,
     timeouts: TimeoutsTable,
     backpressure: BackpressureTable,
     deflate: DeflateTable,
+    offload: OffloadTable,
+    client: chat::ClientTable,
+    api: chat::ApiTable,
+    channel: Namespace,
+    namespace: Vec<Namespace>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct OffloadTable {
+    workers: Option<usize>,
+    queue: Option<usize>,
+    timeout: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -121,22 +167,36 @@ struct RoutesTable {
 #[serde(default, deny_unknown_fields)]
 struct LimitsTable {
     max_connections: Option<usize>,
+    max_connections_per_address: Option<usize>,
     max_message: Option<usize>,
     max_head: Option<usize>,
     max_headers: Option<usize>,
+    max_body: Option<usize>,
     recv_buffers: Option<u16>,
     recv_buffers_max: Option<u16>,
+    drain_waves: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ProxiesTable {
+    trusted: Vec<String>,
+    protocol: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct TimeoutsTable {
     handshake: Option<Span>,
+    body: Option<Span>,
     close: Option<Span>,
     idle: Option<Span>,
     ping: Option<Span>,
     pong: Option<Span>,
     drain: Option<Span>,
+    send: Option<Span>,
+    lifetime: Option<Span>,
+    drain_spread: Option<Span>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -245,7 +305,7 @@ enum Policy {
 }
 
 /// A duration written as `25s`, `500ms`, `2min`.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 struct Span(Duration);
 
@@ -272,26 +332,83 @@ impl Settings {
         }
         // An open relay is a choice: by default only on this machine.
         let mut addrs = listen.iter().chain(&tls_listen);
-        let relay = cli.dev || addrs.all(|addr| is_loopback(addr));
+        let local = addrs.all(|addr| is_loopback(addr));
+        let relay = cli.dev || local;
+        let chat = ChatSettings::new(
+            &file.client,
+            &file.channel,
+            &file.namespace,
+            &file.api,
+            cli.dev && local,
+        )?;
         Ok(Self {
             log: cli
                 .log
                 .clone()
                 .or_else(|| file.log.clone())
                 .unwrap_or_else(|| "info".into()),
+            hand_over: cli.hand_over.clone().or_else(|| {
+                Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty())
+            }),
             echo: cli.dev || file.routes.echo.unwrap_or(relay),
             broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
-            config: config(cli, file)?,
+            config: Config {
+                max_subscriptions: chat.subscriptions(),
+                ..config(cli, file)?
+            },
+            chat,
+            debug_token: debug_token(file)?,
+            otlp_endpoint: Some(file.otlp_endpoint.clone()).filter(|url| !url.is_empty()),
             listen,
             tls_listen,
             certificates,
         })
     }
 
+    /// The settings beside [`Config`] that differ and that a running server
+    /// does not follow.
+    pub(crate) fn fixed_differences(&self, other: &Self) -> Vec<&'static str> {
+        // No `..`: a new setting is decided about here.
+        let Self {
+            listen,
+            tls_listen,
+            certificates,
+            hand_over,
+            log: _,
+            config: _,
+            echo,
+            broadcast,
+            echo_root,
+            debug_token,
+            otlp_endpoint,
+            chat,
+        } = other;
+        let differences = [
+            ("listen", &self.listen != listen),
+            ("tls.listen", &self.tls_listen != tls_listen),
+            ("tls.certificates", &self.certificates != certificates),
+            ("hand_over", &self.hand_over != hand_over),
+            ("routes.echo", self.echo != *echo),
+            ("routes.broadcast", self.broadcast != *broadcast),
+            ("routes.echo_root", self.echo_root != *echo_root),
+            ("debug_token", &self.debug_token != debug_token),
+            ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
+            ("client, api, channel or namespace", &self.chat != chat),
+        ];
+        let differing = differences.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(name, _)| name).collect()
+    }
+
     pub(crate) fn relay_is_off(&self) -> bool {
         !self.echo && !self.broadcast
     }
+}
+
+fn debug_token(file: &File) -> Result<Option<DebugToken>, WeakToken> {
+    let token = std::env::var(DEBUG_TOKEN).unwrap_or_else(|_| file.debug_token.clone());
+    let given = !token.is_empty();
+    given.then(|| DebugToken::new(token)).transpose()
 }
 
 /// The addresses without TLS and those with it.
@@ -428,13 +545,21 @@ fn config(cli: &Cli, file: &File) -> Result<Config, SettingsError> {
         .backpressure
         .close_code
         .map_or(CloseCode::TRY_AGAIN, CloseCode);
+    let trusted: Result<Networks, _> = file.proxies.trusted.iter().map(|one| one.parse()).collect();
     Ok(Config {
+        max_connections_per_address: file
+            .limits
+            .max_connections_per_address
+            .unwrap_or(default.max_connections_per_address),
+        trusted_proxies: trusted?,
+        proxy_protocol: file.proxies.protocol.unwrap_or(default.proxy_protocol),
         max_message: cli
             .max_message
             .or(file.limits.max_message)
             .unwrap_or(default.max_message),
         max_head: file.limits.max_head.unwrap_or(default.max_head),
         max_headers: file.limits.max_headers.unwrap_or(default.max_headers),
+        max_body: file.limits.max_body.unwrap_or(default.max_body),
         // Who asks for few at most need not know how many there are at first.
         recv_buffers: file
             .limits
@@ -442,6 +567,7 @@ fn config(cli: &Cli, file: &File) -> Result<Config, SettingsError> {
             .unwrap_or(default.recv_buffers.min(recv_buffers_max)),
         recv_buffers_max,
         handshake_timeout: span(&file.timeouts.handshake, default.handshake_timeout),
+        body_timeout: span(&file.timeouts.body, default.body_timeout),
         close_timeout: span(&file.timeouts.close, default.close_timeout),
         idle_timeout: optional(cli.idle_timeout, &file.timeouts.idle, default.idle_timeout),
         ping_interval: optional(
@@ -456,14 +582,22 @@ fn config(cli: &Cli, file: &File) -> Result<Config, SettingsError> {
             .unwrap_or(default.backpressure_limit),
         send_memory: file.backpressure.shard_limit.unwrap_or(default.send_memory),
         deflate: deflate(cli, &file.deflate),
+        trace_sample: file.trace_sample.unwrap_or(default.trace_sample),
         backpressure: match file.backpressure.policy {
             None | Some(Policy::Close) => Backpressure::Close(code),
             Some(Policy::Drop) => Backpressure::Drop,
             Some(Policy::PauseReading) => Backpressure::PauseReading,
         },
+        send_timeout: optional(None, &file.timeouts.send, default.send_timeout),
+        max_lifetime: optional(None, &file.timeouts.lifetime, default.max_lifetime),
+        offload_workers: file.offload.workers.unwrap_or(default.offload_workers),
+        offload_queue: file.offload.queue.unwrap_or(default.offload_queue),
+        offload_timeout: span(&file.offload.timeout, default.offload_timeout),
         drain_timeout: cli
             .drain_timeout
             .unwrap_or_else(|| span(&file.timeouts.drain, default.drain_timeout)),
+        drain_waves: file.limits.drain_waves.unwrap_or(default.drain_waves),
+        drain_spread: span(&file.timeouts.drain_spread, default.drain_spread),
         ..default
     })
 }
@@ -500,163 +634,24 @@ fn is_loopback(addr: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
+pub(crate) mod testing {
+    //! Settings for the tests of others.
 
-    use super::*;
+    use super::{ChatSettings, File};
 
-    fn settings(args: &[&str], file: &str) -> Settings {
-        let args = ["hioload-server"].iter().chain(args);
-        Settings::merge(&Cli::parse_from(args), &toml::from_str(file).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn certificates_switch_tls_on_and_addresses_of_its_own_leave_the_others_plain() {
-        let pair = &["--tls-cert", "c.pem", "--tls-key", "k.pem"][..];
-        let none: [&str; 0] = [];
-        let only = settings(pair, "");
-        assert_eq!(only.listen, none);
-        assert_eq!(only.tls_listen, ["127.0.0.1:8000"]);
-        let moved = settings(&[pair, &["--listen", "127.0.0.1:1"]].concat(), "");
-        assert_eq!(moved.listen, none);
-        assert_eq!(moved.tls_listen, ["127.0.0.1:1"]);
-        let apart = settings(&[pair, &["--tls-listen", "127.0.0.1:2"]].concat(), "");
-        assert_eq!(apart.listen, none);
-        assert_eq!(apart.tls_listen, ["127.0.0.1:2"]);
-        let file = "listen = ['127.0.0.1:1']\n[tls]\nlisten = ['0.0.0.0:2']\n\
-             certificates = [{ cert = 'a', key = 'b' }, { cert = 'c', key = 'd' }]";
-        let both = settings(&[], file);
-        assert_eq!(both.listen, ["127.0.0.1:1"]);
-        assert_eq!(both.tls_listen, ["0.0.0.0:2"]);
-        assert_eq!(both.certificates.len(), 2);
-        assert!(both.relay_is_off(), "a TLS address is reachable too");
-        assert_eq!(settings(pair, file).certificates.len(), 1);
-    }
-
-    #[test]
-    fn a_certificate_without_its_key_and_tls_without_a_certificate_are_refused() {
-        let merge = |args: &[&str]| {
-            let args = ["hioload-server"].iter().chain(args);
-            Settings::merge(&Cli::parse_from(args), &File::default()).unwrap_err()
-        };
-        let pairs = merge(&["--tls-cert", "a", "--tls-cert", "b", "--tls-key", "c"]);
-        assert!(pairs.to_string().contains("2 --tls-cert but 1 --tls-key"));
-        let bare = merge(&["--tls-listen", "127.0.0.1:443"]);
-        assert!(bare.to_string().contains("127.0.0.1:443"), "{bare}");
-    }
-
-    #[test]
-    fn the_relay_is_on_only_where_just_this_machine_can_reach_it() {
-        for (args, file, on) in [
-            (&[][..], "", true),
-            (&["--listen", "[::1]:80"], "", true),
-            (&["--listen", "localhost:80"], "", true),
-            (&["--listen", "0.0.0.0:80"], "", false),
-            (
-                &["--listen", "127.0.0.1:80", "--listen", "10.0.0.1:80"],
-                "",
-                false,
-            ),
-            (&["--listen", "0.0.0.0:80", "--dev"], "", true),
-            (
-                &["--listen", "0.0.0.0:80"],
-                "[routes]\necho = true\nbroadcast = true",
-                true,
-            ),
-            (&[], "[routes]\necho = false\nbroadcast = false", false),
-        ] {
-            let settings = settings(args, file);
-            assert_eq!(
-                (settings.echo, settings.broadcast),
-                (on, on),
-                "{args:?} {file:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn flags_override_the_file_and_the_file_the_defaults() {
-        let file = "shards = 3\nlisten = ['127.0.0.1:1']\n[timeouts]\nidle = '7s'\nping = '0s'";
-        let from_file = settings(&[], file);
-        assert_eq!(from_file.config.shards, 3);
-        assert_eq!(from_file.listen, ["127.0.0.1:1"]);
-        assert_eq!(from_file.config.idle_timeout, Some(Duration::from_secs(7)));
-        assert_eq!(from_file.config.ping_interval, None);
-        let flags = settings(&["--shards", "1", "--idle-timeout", "9s"], file);
-        assert_eq!(flags.config.shards, 1);
-        assert_eq!(flags.config.idle_timeout, Some(Duration::from_secs(9)));
-        assert_eq!(flags.config.max_message, Config::default().max_message);
-    }
-
-    #[test]
-    fn cpus_and_placement_come_from_flags_or_the_file() {
-        let file = "cpus = '0-3,8'\nplacement = 'pack'\n[limits]\nmax_connections = 50";
-        let from_file = settings(&[], file).config;
-        assert_eq!(from_file.cpus.as_slice(), [0, 1, 2, 3, 8]);
-        assert_eq!(from_file.placement, placement::Placement::Pack);
-        assert_eq!(from_file.max_connections, 50);
-        let args = [
-            "--cpus",
-            "5",
-            "--placement",
-            "spread",
-            "--max-connections",
-            "60",
-        ];
-        let flags = settings(&args, file).config;
-        assert_eq!(flags.cpus.as_slice(), [5]);
-        assert_eq!(flags.placement, placement::Placement::Spread);
-        assert_eq!(flags.max_connections, 60);
-        let probe = [
-            "hioload-server",
-            "probe",
-            "--cpus",
-            "5",
-            "--max-connections",
-            "60",
-        ];
-        let Some(crate::cli::Command::Probe { seats, json }) = Cli::parse_from(probe).command
-        else {
-            panic!("no probe");
-        };
-        let config = seated(&seats, &toml::from_str(file).unwrap()).unwrap();
-        assert_eq!((config.cpus, config.max_connections), (flags.cpus, 60));
-        assert_eq!(config.placement, placement::Placement::Pack);
-        assert!(!json);
-    }
-
-    #[test]
-    fn the_receive_pool_begins_with_no_more_than_it_may_have() {
-        let few = settings(&["--recv-buffers-max", "3"], "").config;
-        assert_eq!((few.recv_buffers, few.recv_buffers_max), (3, 3));
-        let many = settings(&[], "[limits]\nrecv_buffers_max = 200").config;
-        assert_eq!((many.recv_buffers, many.recv_buffers_max), (16, 200));
-        few.check().unwrap();
-    }
-
-    #[test]
-    fn deflate_is_shared_unless_said_otherwise() {
-        let mode = |args: &[&str], file: &str| settings(args, file).config.deflate.map(|d| d.mode);
-        assert_eq!(mode(&[], ""), Some(DeflateMode::Shared));
-        assert_eq!(mode(&["--deflate", "off"], ""), None);
-        let file = "[deflate]\nmode = 'dedicated'";
-        assert_eq!(mode(&[], file), Some(DeflateMode::Dedicated));
-        assert_eq!(
-            mode(&["--deflate", "shared"], file),
-            Some(DeflateMode::Shared)
-        );
-    }
-
-    #[test]
-    fn a_misspelt_setting_is_named() {
-        let error = toml::from_str::<File>("[limits]\nmax_mesage = 5").unwrap_err();
-        assert!(error.to_string().contains("max_mesage"), "{error}");
-    }
-
-    #[test]
-    fn the_documented_example_states_the_defaults() {
-        let example = settings(&[], include_str!("../hioload-server.toml"));
-        let default = settings(&[], "");
-        assert_eq!(format!("{example:?}"), format!("{default:?}"));
+    /// What a file says of the chat.
+    pub(crate) fn chat(file: &str) -> ChatSettings {
+        let file: File = toml::from_str(file).expect("a file");
+        let File {
+            client,
+            channel,
+            namespace,
+            api,
+            ..
+        } = file;
+        ChatSettings::new(&client, &channel, &namespace, &api, false).expect("settings")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,27 +3,37 @@
 #![forbid(unsafe_code)]
 
 mod broadcast;
+mod chat;
 mod cli;
 mod config;
+mod log;
 mod probe;
+mod reload;
 mod site;
+#[cfg_attr(feature = "otel", path = "traces/otlp.rs")]
+#[cfg_attr(not(feature = "otel"), path = "traces/none.rs")]
+mod traces;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hioload::Server;
+use hioload::control::DebugEndpoint;
 use hioload::tls::TlsConfig;
+use hioload::{InheritedSocket, Server, inherit};
 
+use chat::Rules;
 use cli::{Cli, Command, Seats};
 use config::{Settings, SettingsError};
+use log::Log;
+use reload::Reload;
 use site::{Routes, Site};
+use traces::Traces;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Command::Probe { json, ref seats }) => probe(seats, json),
-        None => serve(&cli),
+        None => serve(cli),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("hioload-server: {error}");
@@ -31,23 +41,36 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let settings = Settings::load(cli)?;
-    start_log(&settings.log)?;
+fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let settings = Settings::load(&cli)?;
+    let (traces, spans) = Traces::new(settings.otlp_endpoint.as_deref())?;
+    let log = Log::start(&settings.log, spans)?;
     let routes = Routes::new(&settings)?;
-    let mut server = Server::default().config(settings.config.clone());
-    for addr in &settings.listen {
-        server = server.listen(addr);
+    let rules = Rules::new(&settings.chat);
+    let mut server = listening(&settings)?;
+    for hub in chat::hubs(&settings.chat) {
+        server = server.hub(hub);
     }
-    if !settings.tls_listen.is_empty() {
-        let tls = TlsConfig::from_pem_files(&settings.certificates)?;
-        for addr in &settings.tls_listen {
-            server = server.listen_tls(addr, tls.clone());
-        }
+    if let Some(path) = &settings.hand_over {
+        server = server.take_over_from(path).hand_over_at(path);
     }
-    server.run_with(
-        move |shard| Site::new(routes.clone(), shard.handle()),
+    let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
+    let reload = Reload {
+        cli,
+        started: settings.clone(),
+        log,
+    };
+    let ended = server.reload_from(move || reload.read()).run_with(
+        move |shard| {
+            let handle = shard.handle();
+            let debug = DebugEndpoint::new(handle.clone(), token.clone());
+            Site::new(routes.clone(), rules.clone(), handle, debug)
+        },
         |running| {
+            if let Some(traces) = &traces {
+                traces.begin();
+            }
+            warn_of_insecurity(&settings, cli_dev);
             if settings.relay_is_off() {
                 tracing::info!(
                     "/echo and /broadcast are off on addresses other than loopback; \
@@ -63,8 +86,66 @@ fn serve(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 announce(&format!("listening on {scheme}://{addr}"));
             }
         },
-    )?;
+    );
+    if let Some(traces) = &traces {
+        traces.end();
+    }
+    ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says when anybody may do everything, and when somebody may expect it in vain.
+fn warn_of_insecurity(settings: &Settings, dev: bool) {
+    if settings.chat.insecure {
+        tracing::warn!(
+            "insecure: clients of {} need no token and may do everything",
+            chat::PATH
+        );
+    } else if dev {
+        tracing::warn!(
+            "clients of {} need tokens in spite of --dev, as others than this machine can reach \
+             it; insecure = true in [client] of the configuration lets everybody in",
+            chat::PATH
+        );
+    }
+}
+
+/// A server on the sockets this process was started with, or else on the
+/// addresses of the settings.
+fn listening(settings: &Settings) -> Result<Server, Box<dyn std::error::Error>> {
+    let mut server = Server::default().config(settings.config.clone());
+    let tls = match &settings.certificates[..] {
+        [] => None,
+        certificates => Some(TlsConfig::from_pem_files(certificates)?),
+    };
+    let inherited = inherit::names()?;
+    for (index, name) in inherited.iter().enumerate() {
+        let nth = InheritedSocket::Nth(index);
+        server = match &tls {
+            Some(tls) if name != "http" => server.listen_inherited_tls(nth, tls.clone()),
+            None if name == "https" => {
+                return Err(SettingsError::TlsWithoutCertificate {
+                    addr: "the inherited socket named https".into(),
+                }
+                .into());
+            }
+            _ => server.listen_inherited(nth),
+        };
+    }
+    if !inherited.is_empty() {
+        tracing::info!(sockets = ?inherited, "serving the sockets this process was started with");
+        return Ok(server);
+    }
+    for addr in &settings.listen {
+        server = server.listen(addr);
+    }
+    for addr in &settings.tls_listen {
+        let tls = tls
+            .clone()
+            .ok_or_else(|| SettingsError::TlsWithoutCertificate { addr: addr.clone() })?;
+        server = server.listen_tls(addr, tls);
+    }
+    Ok(server)
 }
 
 /// Prints what the kernel offers; fails like `serve` would.
@@ -82,20 +163,6 @@ fn probe(seats: &Seats, json: bool) -> Result<ExitCode, Box<dyn std::error::Erro
     } else {
         ExitCode::from(2)
     })
-}
-
-fn start_log(filter: &str) -> Result<(), SettingsError> {
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| SettingsError::Log {
-            filter: filter.to_owned(),
-            cause: error.to_string(),
-        })?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
-    Ok(())
 }
 
 /// A line on standard output, for people and for scripts that wait for it. A

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Upgrade};
+use hioload::control::DebugEndpoint;
+use hioload::http::{BodyPart, Upload};
+use hioload::hub::{Change, Delivery};
+use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade};
 
 use crate::broadcast::Broadcast;
+use crate::chat::{self, Call, Chat, Client, Method, Rules};
 use crate::config::Settings;
 
 const CHAT_PAGE: &[u8] = include_bytes!("page/chat.html");
@@ -13,6 +17,9 @@ const CHAT_PAGE: &[u8] = include_bytes!("page/chat.html");
 const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self' ws: wss:; \
      style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Bytes of the body of a call at most.
+const MAX_CALL: u64 = 1 << 20;
 
 /// What is at which path.
 #[derive(Clone)]
@@ -23,8 +30,11 @@ enum Route {
     Page { echo: bool },
     Echo,
     Broadcast,
+    Chat,
+    Api,
     Health,
     Metrics,
+    DebugState,
 }
 
 impl Routes {
@@ -38,6 +48,11 @@ impl Routes {
         )?;
         router.insert("/health", Route::Health)?;
         router.insert("/metrics", Route::Metrics)?;
+        router.insert("/debug/state", Route::DebugState)?;
+        router.insert(chat::PATH, Route::Chat)?;
+        if settings.chat.api_key.bytes().is_some() {
+            router.insert("/api/{method}", Route::Api)?;
+        }
         if settings.echo {
             router.insert("/echo", Route::Echo)?;
         }
@@ -52,8 +67,10 @@ impl Routes {
 pub(crate) struct Site {
     routes: Routes,
     handle: Handle,
+    debug: DebugEndpoint,
     echo: Echo,
     broadcast: Broadcast,
+    chat: Chat,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -62,17 +79,58 @@ pub(crate) enum Service {
     #[default]
     Echo,
     Broadcast(Box<str>),
+    Chat(Box<Client>),
+    Api(Box<Call>),
 }
 
 impl Site {
-    pub(crate) fn new(routes: Routes, handle: Handle) -> Self {
+    pub(crate) fn new(routes: Routes, rules: Rules, handle: Handle, debug: DebugEndpoint) -> Self {
         Self {
             routes,
+            chat: Chat::new(rules, handle.clone()),
             handle,
+            debug,
             echo: Echo,
             broadcast: Broadcast,
         }
     }
+
+    /// Whether and how the body of a call is taken. Without the key nothing is
+    /// told, not even which methods there are.
+    fn call(&self, request: &Request<'_>, method: &str, service: &mut Service) -> Upload {
+        if request.method() != "POST" {
+            return Upload::answer(only_post());
+        }
+        if !self.chat.admits(request.header("X-API-Key")) {
+            return Upload::answer(
+                Response::text(401, "the API key is missing or wrong\n")
+                    .header("Cache-Control", "no-store"),
+            );
+        }
+        let Some(method) = Method::named(method) else {
+            return Upload::answer(Response::not_found());
+        };
+        *service = Service::Api(Box::new(Call::new(method)));
+        Upload::stream(MAX_CALL)
+    }
+
+    /// The chat on this shard, for what other shards ask of it.
+    pub(crate) fn chat(&mut self) -> &mut Chat {
+        &mut self.chat
+    }
+}
+
+/// Whether it asks for no change: there is nothing here to change.
+fn reads(request: &Request<'_>) -> bool {
+    matches!(request.method(), "GET" | "HEAD")
+}
+
+fn only_post() -> Response {
+    Response::text(405, "calls are posted\n").header("Allow", "POST")
+}
+
+fn not_allowed() -> Response {
+    Response::text(405, "method not allowed here\n").header("Allow", "GET, HEAD")
 }
 
 impl App for Site {
@@ -95,14 +153,54 @@ impl App for Site {
                     Err(refusal) => refusal.into(),
                 }
             }
-            Route::Page { echo: false } | Route::Health | Route::Metrics => {
-                Refusal::BadRequest("no WebSocket here").into()
+            Route::Chat => self.chat.upgrade(request, service),
+            Route::Page { echo: false }
+            | Route::Api
+            | Route::Health
+            | Route::Metrics
+            | Route::DebugState => Refusal::BadRequest("no WebSocket here").into(),
+        }
+    }
+
+    fn upload(&mut self, request: &Request<'_>, service: &mut Service) -> Upload {
+        if let Ok(found) = self.routes.0.at(request.path())
+            && *found.value == Route::Api
+        {
+            let method = found.params.get("method").unwrap_or_default();
+            return self.call(request, method, service);
+        }
+        if reads(request) {
+            Upload::collect()
+        } else {
+            Upload::answer(not_allowed())
+        }
+    }
+
+    fn body(&mut self, conn: &mut Conn<'_>, service: &mut Service, part: BodyPart<'_>) {
+        if let Service::Api(call) = service {
+            match part {
+                BodyPart::Bytes(bytes) => call.append(bytes),
+                BodyPart::End => self.chat.call(conn, call),
+                BodyPart::Aborted => {}
             }
         }
     }
 
     fn http(&mut self, request: &Request<'_>) -> Response {
-        let Ok(found) = self.routes.0.at(request.path()) else {
+        let found = self.routes.0.at(request.path());
+        if let Ok(found) = &found
+            && *found.value == Route::Api
+        {
+            return if request.method() == "POST" {
+                Response::text(400, "a call has a body, {} at least\n")
+            } else {
+                only_post()
+            };
+        }
+        if !reads(request) {
+            return not_allowed();
+        }
+        let Ok(found) = found else {
             return Response::not_found();
         };
         match found.value {
@@ -116,7 +214,9 @@ impl App for Site {
                 "text/plain; version=0.0.4; charset=utf-8",
                 self.handle.metrics().render().into_bytes(),
             ),
-            Route::Echo | Route::Broadcast => {
+            Route::DebugState => self.debug.answer(request),
+            Route::Api => Response::not_found(),
+            Route::Echo | Route::Broadcast | Route::Chat => {
                 Response::text(426, "this resource speaks WebSocket version 13\n")
                     .header("Upgrade", "websocket")
                     .header("Sec-WebSocket-Version", "13")
@@ -128,6 +228,8 @@ impl App for Site {
         match service {
             Service::Echo => self.echo.open(conn, &mut ()),
             Service::Broadcast(topic) => self.broadcast.open(conn, topic),
+            Service::Chat(client) => self.chat.open(conn, client),
+            Service::Api(_) => {}
         }
     }
 
@@ -135,6 +237,8 @@ impl App for Site {
         match service {
             Service::Echo => self.echo.message(conn, &mut (), message),
             Service::Broadcast(topic) => self.broadcast.message(conn, topic, message),
+            Service::Chat(client) => self.chat.message(conn, client, message),
+            Service::Api(_) => {}
         }
     }
 
@@ -142,6 +246,24 @@ impl App for Site {
         match service {
             Service::Echo => self.echo.close(conn, &mut (), close),
             Service::Broadcast(topic) => self.broadcast.close(conn, topic, close),
+            Service::Chat(client) => self.chat.close(conn, client),
+            Service::Api(_) => {}
         }
+    }
+
+    fn subscription(&mut self, conn: &mut Conn<'_>, service: &mut Service, change: &Change<'_>) {
+        if let Service::Chat(client) = service {
+            self.chat.subscription(conn, client, change);
+        }
+    }
+
+    fn deliver(&mut self, conn: &mut Conn<'_>, service: &mut Service, delivery: &Delivery<'_>) {
+        if let Service::Chat(client) = service {
+            self.chat.deliver(conn, client, delivery);
+        }
+    }
+
+    fn timer(&mut self, turn: &mut Turn<'_, Service>, key: u64) {
+        self.chat.timer(turn, key);
     }
 }

@@ -41,6 +41,20 @@ fn status(addr: SocketAddr, path: &str) -> u16 {
 }
 
 #[test]
+fn only_reading_is_allowed() {
+    let serving = Serving::start(&[]);
+    for lines in ["", "Content-Length: 9000000\r\n"] {
+        let request =
+            format!("POST /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lines}\r\n");
+        let answer = exchange(serving.addr, request.as_bytes());
+        assert_eq!(
+            (answer.status, answer.header("allow")),
+            (405, Some("GET, HEAD"))
+        );
+    }
+}
+
+#[test]
 fn plain_routes_answer() {
     let serving = Serving::start(&[]);
     let page = get(serving.addr, "/");

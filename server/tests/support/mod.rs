@@ -4,119 +4,22 @@
 pub(crate) mod client;
 #[path = "../../../framework/hioload/tests/support/http.rs"]
 pub(crate) mod http;
+#[path = "../../../framework/hioload/tests/support/process.rs"]
+pub(crate) mod process;
 #[path = "../../../framework/hioload/tests/support/wait.rs"]
 pub(crate) mod wait;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::thread::JoinHandle;
+use std::process::Command;
 
-use hioload_platform::signals;
-
-use wait::{PATIENCE, until};
+pub(crate) use process::{Ended, Process};
 
 /// A command that runs the server.
 pub(crate) fn server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hioload-server"));
     command.args(args);
     command
-}
-
-/// A process whose output is collected; killed when its test fails.
-pub(crate) struct Process {
-    child: Child,
-    lines: Receiver<String>,
-    errors: Option<JoinHandle<String>>,
-}
-
-/// How a process ended and what it had said.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) status: ExitStatus,
-    pub(crate) stdout: Vec<String>,
-    pub(crate) stderr: String,
-}
-
-impl Process {
-    pub(crate) fn spawn(mut command: Command) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let stdout = child.stdout.take().expect("piped");
-        let mut stderr = child.stderr.take().expect("piped");
-        let (tell, lines) = channel();
-        // Ends with the process, or when nobody listens any more.
-        std::thread::spawn(move || {
-            let lines = BufReader::new(stdout).lines().map_while(Result::ok);
-            lines.map_while(|line| tell.send(line).ok()).for_each(drop);
-        });
-        let errors = std::thread::spawn(move || {
-            let mut text = String::new();
-            stderr
-                .read_to_string(&mut text)
-                .expect("log lines are text");
-            text
-        });
-        Self {
-            child,
-            lines,
-            errors: Some(errors),
-        }
-    }
-
-    /// The next line on standard output.
-    pub(crate) fn line(&self) -> String {
-        self.lines
-            .recv_timeout(PATIENCE)
-            .expect("a line on standard output")
-    }
-
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// As SIGTERM does.
-    pub(crate) fn ask_to_stop(&self) {
-        signals::ask_to_stop(self.id()).expect("the process is there");
-    }
-
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child").is_none()
-    }
-
-    /// Waits for the end.
-    pub(crate) fn wait(&mut self) -> Ended {
-        let mut status = None;
-        until("the process ends", || {
-            status = self.child.try_wait().expect("a child");
-            status.map(drop).ok_or("running")
-        });
-        let stderr = self
-            .errors
-            .take()
-            .expect("waited for once")
-            .join()
-            .expect("no panic");
-        let stdout = self.lines.iter().collect();
-        Ended {
-            status: status.expect("ended"),
-            stdout,
-            stderr,
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail for a process that has ended, which is fine.
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
 }
 
 /// Runs the server to its end.

@@ -1,0 +1,441 @@
+//! What the application asks of the chat. A call is made of parts, each done by
+//! the shard that it concerns; the last one to be done answers.
+
+mod answer;
+mod request;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use hioload::hub::HubId;
+use hioload::{CloseCode, Conn, ConnId, PublishOutcome, Reservation, Turn};
+use hioload_centrifugo::{Disconnect, Error, History, PresenceOf, Publication, Unsubscribed};
+use serde::Deserialize;
+
+use super::client::Client;
+use super::history::Query;
+use super::subscribe::written;
+use super::{Chat, found};
+use crate::site::{Service, Site};
+use answer::{Done, Published, malformed};
+pub(crate) use request::Method;
+use request::{Broadcast, Everything, OfUser, PublishTo, Written};
+
+/// Channels that a call names at most, and that an answer lists.
+const MAX_CHANNELS: usize = 10_000;
+
+/// A call that is not answered yet.
+#[derive(Debug)]
+pub(crate) struct Call {
+    method: Method,
+    body: Vec<u8>,
+    parts: Vec<Option<Done>>,
+    left: usize,
+}
+
+/// Why a call ends before it is begun.
+enum Fault {
+    /// It is no call: HTTP says so.
+    Malformed(serde_json::Error),
+    Failed(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The way of a part's result to its call, with a place that is taken.
+struct Back {
+    place: Reservation,
+    asker: ConnId,
+    part: usize,
+}
+
+impl Back {
+    fn tell(self, done: Done) {
+        let Self { place, asker, part } = self;
+        let told = place.post::<Site, _>(move |_: &mut Site, turn: &mut Turn<'_, Service>| {
+            if let Some((mut conn, Service::Api(call))) = turn.conn(asker)
+                && call.done(part, done)
+            {
+                conn.answer(call.answer());
+            }
+        });
+        if let Err(stopped) = told {
+            tracing::debug!(%stopped, "a result has nobody to go to");
+        }
+    }
+}
+
+impl Call {
+    pub(crate) fn new(method: Method) -> Self {
+        Self {
+            method,
+            body: Vec::new(),
+            parts: Vec::new(),
+            left: 0,
+        }
+    }
+
+    /// More of the body, which its server bounds.
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        self.body.extend_from_slice(bytes);
+    }
+
+    fn expect(&mut self, parts: usize) {
+        self.parts.resize_with(parts, || None);
+        self.left = parts;
+    }
+
+    /// A part is done; whether it was the last.
+    fn done(&mut self, part: usize, done: Done) -> bool {
+        self.parts[part] = Some(done);
+        self.left -= 1;
+        self.left == 0
+    }
+}
+
+fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Fault> {
+    serde_json::from_slice(body).map_err(Fault::Malformed)
+}
+
+impl Chat {
+    /// Begins a call whose body is whole.
+    pub(crate) fn call(&mut self, conn: &mut Conn<'_>, call: &mut Call) {
+        let body = std::mem::take(&mut call.body);
+        let answer = match self.run(conn, call, &body) {
+            Ok(()) if call.left > 0 => return,
+            Ok(()) => call.answer(),
+            Err(Fault::Malformed(error)) => malformed(&error),
+            Err(Fault::Failed(error)) => answer::failed(error),
+        };
+        conn.answer(answer);
+    }
+
+    fn run(&self, conn: &Conn<'_>, call: &mut Call, body: &[u8]) -> Result<(), Fault> {
+        match call.method {
+            Method::Publish => {
+                let publish: PublishTo<'_> = parse(body)?;
+                call.expect(1);
+                self.publish_part(conn, call, 0, &publish.channel, &publish.written());
+            }
+            Method::Broadcast => {
+                let broadcast: Broadcast<'_> = parse(body)?;
+                if broadcast.channels.len() > MAX_CHANNELS {
+                    return Err(Error::LimitExceeded.into());
+                }
+                call.expect(broadcast.channels.len());
+                let written = broadcast.written();
+                for (part, channel) in broadcast.channels.iter().enumerate() {
+                    self.publish_part(conn, call, part, channel, &written);
+                }
+            }
+            Method::Presence | Method::PresenceStats => {
+                let of: PresenceOf<'_> = parse(body)?;
+                call.expect(1);
+                self.presence_part(conn, call, &of.channel)?;
+            }
+            Method::History => {
+                let asked: History<'_> = parse(body)?;
+                let namespace = self.with_history(&asked.channel)?;
+                call.expect(1);
+                let query = Query::new(self.hubs[namespace], &asked);
+                let home = self.home(namespace, &asked.channel);
+                self.part(conn, call, 0, home, move |_, turn, back| {
+                    back.tell(match query.answer(turn) {
+                        Ok(past) => Done::result(&past),
+                        Err(error) => Done::Failed(error),
+                    });
+                });
+            }
+            Method::HistoryRemove => {
+                let of: PresenceOf<'_> = parse(body)?;
+                let namespace = self.with_history(&of.channel)?;
+                call.expect(1);
+                let channel: Box<str> = of.channel.as_ref().into();
+                let (home, hub) = (self.home(namespace, &channel), self.hubs[namespace]);
+                self.part(conn, call, 0, home, move |_, turn, back| {
+                    turn.hub(hub).forget_past(&channel);
+                    back.tell(Done::Nothing);
+                });
+            }
+            Method::Subscribe | Method::Unsubscribe | Method::Disconnect => {
+                let of: OfUser<'_> = parse(body)?;
+                self.user_parts(conn, call, of)?;
+            }
+            Method::Channels => {
+                let Everything {} = parse(body)?;
+                self.everywhere(conn, call, |chat, turn, back| {
+                    back.tell(chat.channels(turn));
+                });
+            }
+            Method::Info => {
+                let Everything {} = parse(body)?;
+                self.everywhere(conn, call, |chat, _, back| {
+                    back.tell(chat.info());
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a shard do a part.
+    fn part(
+        &self,
+        conn: &Conn<'_>,
+        call: &mut Call,
+        part: usize,
+        shard: usize,
+        task: impl FnOnce(&mut Self, &mut Turn<'_, Service>, Back) + Send + 'static,
+    ) {
+        let asked = self.handle.reserve(conn.shard()).and_then(|place| {
+            let asker = conn.id();
+            let back = Back { place, asker, part };
+            let task = move |site: &mut Site, turn: &mut Turn<'_, Service>| {
+                task(site.chat(), turn, back);
+            };
+            self.handle.post::<Site, _>(shard, task)
+        });
+        if asked.is_err() {
+            call.done(part, Done::Failed(Error::Internal));
+        }
+    }
+
+    /// Has every shard do a part.
+    fn everywhere(
+        &self,
+        conn: &Conn<'_>,
+        call: &mut Call,
+        task: impl FnOnce(&mut Self, &mut Turn<'_, Service>, Back) + Clone + Send + 'static,
+    ) {
+        let shards = self.handle.shards();
+        call.expect(shards);
+        for shard in 0..shards {
+            self.part(conn, call, shard, shard, task.clone());
+        }
+    }
+
+    /// The namespace of a channel that a call is about.
+    fn named(&self, channel: &str) -> Result<usize, Error> {
+        if channel.is_empty() {
+            return Err(Error::BadRequest);
+        }
+        self.rules.find(channel)
+    }
+
+    fn with_history(&self, channel: &str) -> Result<usize, Error> {
+        let namespace = self.named(channel)?;
+        if self.rules.namespace(namespace).has_history() {
+            Ok(namespace)
+        } else {
+            Err(Error::NotAvailable)
+        }
+    }
+
+    fn publish_part(
+        &self,
+        conn: &Conn<'_>,
+        call: &mut Call,
+        part: usize,
+        channel: &str,
+        written: &Written,
+    ) {
+        let namespace = match self.named(channel) {
+            Ok(namespace) => namespace,
+            Err(error) => {
+                call.done(part, Done::Failed(error));
+                return;
+            }
+        };
+        let home = self.home(namespace, channel);
+        // For the look at what became of it.
+        let Ok(second) = self.handle.reserve(home) else {
+            call.done(part, Done::Failed(Error::Internal));
+            return;
+        };
+        let body = Publication::body(&written.data, None, written.tags.as_deref());
+        let publishing = Publishing {
+            hub: self.hubs[namespace],
+            channel: channel.into(),
+            body,
+            numbered: self.rules.namespace(namespace).has_history(),
+        };
+        self.part(conn, call, part, home, move |_, turn, back| {
+            publishing.publish(turn, second, back);
+        });
+    }
+
+    fn presence_part(&self, conn: &Conn<'_>, call: &mut Call, channel: &str) -> Result<(), Error> {
+        let namespace = self.named(channel)?;
+        if !self.rules.namespace(namespace).presence {
+            return Err(Error::NotAvailable);
+        }
+        let only_numbers = matches!(call.method, Method::PresenceStats);
+        let home = self.home(namespace, channel);
+        let channel: Box<str> = channel.into();
+        self.part(conn, call, 0, home, move |chat, _, back| {
+            back.tell(if only_numbers {
+                Done::result(&chat.presence.stats(&channel))
+            } else {
+                match chat.presence.list(&channel) {
+                    Ok(list) => Done::result(&list.told()),
+                    Err(error) => Done::Failed(error),
+                }
+            });
+        });
+        Ok(())
+    }
+
+    /// What concerns the connections of a user, wherever they are.
+    fn user_parts(&self, conn: &Conn<'_>, call: &mut Call, of: OfUser<'_>) -> Result<(), Error> {
+        if of.user.is_empty() {
+            return Err(Error::BadRequest);
+        }
+        let user: Arc<str> = of.user.as_ref().into();
+        let only: Option<Box<str>> = of.client.map(|client| client.as_ref().into());
+        let channel: Box<str> = of.channel.as_ref().into();
+        if matches!(call.method, Method::Disconnect) {
+            let (code, reason) = match of.disconnect {
+                Some(said) => (said.code, said.reason.as_ref().into()),
+                None => {
+                    let why = Disconnect::ForceNoReconnect;
+                    (why.code(), Box::from(why.reason()))
+                }
+            };
+            if !(3000..5000).contains(&code) {
+                return Err(Error::BadRequest);
+            }
+            self.everywhere(conn, call, move |chat, turn, back| {
+                chat.each(turn, &user, only.as_deref(), |_, conn, _| {
+                    conn.close(CloseCode(code), &reason);
+                });
+                back.tell(Done::Nothing);
+            });
+            return Ok(());
+        }
+        let namespace = self.named(&channel)?;
+        let begins = matches!(call.method, Method::Subscribe);
+        self.everywhere(conn, call, move |chat, turn, back| {
+            let mut failed = None;
+            chat.each(turn, &user, only.as_deref(), |chat, conn, client| {
+                if !begins {
+                    chat.end(conn, client, &channel, Some(Unsubscribed::Server));
+                } else if let Err(error) =
+                    chat.subscribe_by_backend(conn, client, &channel, namespace)
+                    && error != Error::AlreadySubscribed
+                {
+                    failed = Some(error);
+                }
+            });
+            back.tell(failed.map_or(Done::Nothing, Done::Failed));
+        });
+        Ok(())
+    }
+
+    /// Does something to each connection of a user on this shard, or to one of
+    /// them.
+    fn each(
+        &mut self,
+        turn: &mut Turn<'_, Service>,
+        user: &str,
+        only: Option<&str>,
+        mut act: impl FnMut(&mut Self, &mut Conn<'_>, &mut Client),
+    ) {
+        let keys: Vec<u64> = self
+            .users
+            .get(user)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        for key in keys {
+            let Some(&id) = self.timers.get(&key) else {
+                continue;
+            };
+            if let Some((mut conn, client)) = found(turn, id)
+                && only.is_none_or(|only| *client.id == *only)
+                && client.is_in()
+            {
+                act(self, &mut conn, client);
+            }
+        }
+    }
+
+    /// The channels of this shard, with their clients.
+    fn channels(&self, turn: &mut Turn<'_, Service>) -> Done {
+        let mut channels = std::collections::BTreeMap::new();
+        for &id in self.timers.values() {
+            let Some((_, client)) = found(turn, id) else {
+                continue;
+            };
+            for (channel, sub) in &client.subs {
+                if sub.entered {
+                    *channels.entry(channel.clone()).or_insert(0) += 1;
+                }
+            }
+            if channels.len() > MAX_CHANNELS {
+                return Done::Failed(Error::LimitExceeded);
+            }
+        }
+        Done::Channels(channels)
+    }
+
+    /// What this shard has, and the whole server.
+    fn info(&self) -> Done {
+        let topics = self.hubs.iter().map(|&hub| self.handle.hub(hub).topics());
+        Done::Info(answer::Info {
+            clients: self.timers.len(),
+            users: self.users.keys().cloned().collect::<HashSet<_>>(),
+            channels: topics.sum(),
+            server: self.rules.server(),
+        })
+    }
+}
+
+/// A publication by the application, at its channel's home.
+struct Publishing {
+    hub: HubId,
+    channel: Box<str>,
+    body: String,
+    numbered: bool,
+}
+
+impl Publishing {
+    /// Publishes, and looks in the task after this one what became of it: a
+    /// home that is behind refuses publications.
+    fn publish(self, turn: &mut Turn<'_, Service>, second: Reservation, back: Back) {
+        let before = turn.hub(self.hub).past(&self.channel, 0, 0);
+        let before = before.map_or(0, |past| past.place.offset);
+        let outcome = turn.hub(self.hub).publish(&self.channel, &self.body);
+        if outcome == PublishOutcome::Full {
+            return back.tell(Done::Failed(Error::Internal));
+        }
+        let look = move |_: &mut Site, turn: &mut Turn<'_, Service>| {
+            back.tell(self.outcome(turn, before));
+        };
+        if let Err(stopped) = second.post::<Site, _>(look) {
+            tracing::debug!(%stopped, "nobody looks what became of a publication");
+        }
+    }
+
+    fn outcome(&self, turn: &mut Turn<'_, Service>, before: u64) -> Done {
+        let past = turn.hub(self.hub).past(&self.channel, before, 1);
+        let past = past.filter(|past| {
+            let kept = past.messages.first();
+            past.place.offset > before
+                && kept.is_none_or(|(offset, message)| {
+                    *offset == before + 1 && message.message().payload() == self.body.as_bytes()
+                })
+        });
+        match past {
+            Some(past) if self.numbered => Done::result(&Published {
+                offset: before + 1,
+                epoch: written(past.place.epoch),
+            }),
+            Some(_) => Done::Nothing,
+            None => Done::Failed(Error::Internal),
+        }
+    }
+}

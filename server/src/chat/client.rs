@@ -1,0 +1,187 @@
+//! What a shard knows of a connection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use hioload::Nanos;
+use hioload::timer::Timer;
+use hioload_centrifugo::{ClientInfo, Recover, Subscribed, Until};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+/// A connection and its subscriptions.
+#[derive(Debug)]
+pub(crate) struct Client {
+    /// Names the connection to everybody.
+    pub(super) id: Arc<str>,
+    pub(super) stage: Stage,
+    /// Empty: nobody in particular.
+    pub(super) user: Arc<str>,
+    /// From the token, told to others.
+    pub(super) info: Option<Box<RawValue>>,
+    /// By channel; bounded by `client.max_channels`.
+    pub(super) subs: HashMap<Box<str>, Sub>,
+    pub(super) ping: PingState,
+    /// Questions to homes that are not answered yet.
+    pub(super) asks: u32,
+    /// When what the token granted ends, with the delay for a new one.
+    pub(super) expires: Option<Nanos>,
+    /// The one timer, when it is due, and its key.
+    pub(super) timer: Option<(Timer, Nanos)>,
+    pub(super) key: u64,
+}
+
+/// How far it has come.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// It has not asked to be let in; it must until then.
+    New { until: Nanos },
+    /// It is in, and waits for the beginnings of the server's subscriptions.
+    Connecting(Box<Connecting>),
+    /// It is in.
+    In,
+    /// It was refused, and may only leave; it must until then.
+    Refused { until: Nanos },
+}
+
+/// A connect command that is not answered yet.
+#[derive(Debug)]
+pub(super) struct Connecting {
+    pub(super) command: u32,
+    pub(super) until: Until,
+    /// Subscriptions that have not begun.
+    pub(super) left: usize,
+    /// Those that have.
+    pub(super) begun: BTreeMap<Box<str>, Subscribed>,
+    /// Bytes of publications in them.
+    pub(super) bytes: usize,
+}
+
+/// The server's pings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PingState {
+    /// None was sent that was not answered.
+    Idle { next: Nanos },
+    /// One is to be answered until then.
+    Sent { until: Nanos },
+}
+
+/// A subscription.
+#[derive(Debug)]
+pub(super) struct Sub {
+    pub(super) namespace: usize,
+    /// Until the client was told that it has begun.
+    pub(super) pending: Option<Box<Pending>>,
+    /// Of the last publication given.
+    pub(super) offset: u64,
+    /// Whether a gap ends it.
+    pub(super) positioned: bool,
+    /// A written [`ClientInfo`], with what the subscription's token says.
+    pub(super) info: Arc<str>,
+    /// When what its token granted ends, with the delay for a new one.
+    pub(super) expires: Option<Nanos>,
+    /// Whether it is by a token, so that it may be refreshed.
+    pub(super) by_token: bool,
+    /// Whether its beginning was told, so that others know of it.
+    pub(super) entered: bool,
+}
+
+/// A subscription whose beginning was not told yet.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) asked: Asked,
+    /// Publications still to come before it begins.
+    pub(super) replays: usize,
+    /// The client knows all up to here.
+    pub(super) known: u64,
+    pub(super) recover: Option<Wish>,
+    /// Whether it wants to hear who comes and goes.
+    pub(super) hears: bool,
+    pub(super) told: Subscribed,
+}
+
+/// Who asked for a subscription, and is to be told of its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The client, by a command with this id.
+    Client(u32),
+    /// The client's token: it is told with the connect command's answer.
+    Token,
+    /// The application.
+    Backend,
+}
+
+/// From where a client wants to recover.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) epoch: Box<str>,
+    pub(super) offset: u64,
+}
+
+impl Wish {
+    pub(super) fn of(recover: &Recover<'_>) -> Option<Self> {
+        recover.recover.then(|| Self {
+            epoch: recover.epoch.as_ref().into(),
+            offset: recover.offset,
+        })
+    }
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Self {
+            id: Uuid::new_v4().to_string().into(),
+            stage: Stage::New { until: Nanos::MAX },
+            user: "".into(),
+            info: None,
+            subs: HashMap::new(),
+            ping: PingState::Idle { next: Nanos::MAX },
+            asks: 0,
+            expires: None,
+            timer: None,
+            key: 0,
+        }
+    }
+
+    /// Whether commands other than connect are heard.
+    pub(super) fn is_in(&self) -> bool {
+        matches!(self.stage, Stage::In | Stage::Connecting(_))
+    }
+
+    /// Whether it is subscribed and knows it.
+    pub(super) fn is_subscribed(&self, channel: &str) -> bool {
+        self.subs
+            .get(channel)
+            .is_some_and(|sub| sub.pending.is_none())
+    }
+
+    /// As others are told of it, in a channel whose token says `chan_info`.
+    pub(super) fn describe(&self, chan_info: Option<&RawValue>) -> Arc<str> {
+        let info = ClientInfo {
+            user: &self.user,
+            client: &self.id,
+            conn_info: self.info.as_deref(),
+            chan_info,
+        };
+        let written = serde_json::to_string(&info);
+        written.expect("strings and written JSON").into()
+    }
+
+    /// When something is to be done about it next.
+    pub(super) fn deadline(&self) -> Nanos {
+        let stage = match self.stage {
+            Stage::New { until } | Stage::Refused { until } => until,
+            Stage::Connecting(_) | Stage::In => Nanos::MAX,
+        };
+        let ping = match self.ping {
+            PingState::Idle { next } => next,
+            PingState::Sent { until } => until,
+        };
+        let subs = self.subs.values().filter_map(|sub| sub.expires).min();
+        [Some(stage), Some(ping), self.expires, subs]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(Nanos::MAX)
+    }
+}

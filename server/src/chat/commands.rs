@@ -1,0 +1,175 @@
+//! Commands, one by one.
+
+use hioload::{Conn, PublishOutcome};
+use hioload_centrifugo::{
+    Answer, Command, Disconnect, Empty, Error, History, PresenceOf, Publication, Publish, Replies,
+    Request,
+};
+
+use super::Chat;
+use super::client::Client;
+use super::history::Query;
+use super::rules::{Act, Asker};
+
+impl Chat {
+    /// Does what a command asks for. What fails is replied; an `Err` ends the
+    /// connection.
+    pub(super) fn command(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        command: Command<'_>,
+        replies: &mut Replies,
+    ) -> Result<(), Disconnect> {
+        let Command { id, request } = command;
+        if let Request::Connect(connect) = &request {
+            return self.connect(conn, client, id, connect, replies);
+        }
+        if !client.is_in() {
+            return Err(Disconnect::BadRequest);
+        }
+        let done = match &request {
+            Request::Connect(_) => Ok(()),
+            Request::Pong => return self.pong(conn, client),
+            Request::Ping => {
+                replies.answer(id, &Answer::Ping(Empty {}));
+                Ok(())
+            }
+            Request::Subscribe(wish) => {
+                return self.subscribe(conn, client, id, wish, replies);
+            }
+            Request::Unsubscribe(wish) => {
+                required(&wish.channel)?;
+                self.end(conn, client, &wish.channel, None);
+                replies.answer(id, &Answer::Unsubscribe(Empty {}));
+                Ok(())
+            }
+            Request::Publish(publish) => {
+                required(&publish.channel)?;
+                let published = self.publish(conn, client, publish)?;
+                if published.is_ok() {
+                    replies.answer(id, &Answer::Publish(Empty {}));
+                }
+                published
+            }
+            Request::Presence(of) => {
+                required(&of.channel)?;
+                self.presence(conn, client, id, of)
+            }
+            Request::PresenceStats(of) => {
+                required(&of.channel)?;
+                self.presence_stats(conn, client, id, of)
+            }
+            Request::History(asked) => {
+                required(&asked.channel)?;
+                self.history_of(conn, client, id, asked)
+            }
+            Request::Refresh(refresh) => {
+                return self.refresh(conn, client, id, refresh, replies);
+            }
+            Request::SubRefresh(refresh) => {
+                return self.sub_refresh(conn, client, id, refresh, replies);
+            }
+            // No application is behind this server that could be called.
+            Request::Rpc(_) => Err(Error::MethodNotFound),
+            // There is no reply to say so in.
+            Request::Send(_) => return Err(Disconnect::NotAvailable),
+        };
+        if let Err(error) = done {
+            replies.error(id, error);
+        }
+        Ok(())
+    }
+
+    /// Checks that a client may do something in a channel; the channel's
+    /// namespace.
+    fn check(&self, client: &Client, channel: &str, act: Act) -> Result<usize, Error> {
+        let namespace = self.rules.find(channel)?;
+        let asker = Asker {
+            user: &client.user,
+            subscribed: client.is_subscribed(channel),
+        };
+        self.rules.check(namespace, act, asker)?;
+        Ok(namespace)
+    }
+
+    fn publish(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &Client,
+        publish: &Publish<'_>,
+    ) -> Result<Result<(), Error>, Disconnect> {
+        let Some(data) = publish.data else {
+            return Err(Disconnect::BadRequest);
+        };
+        let channel = publish.channel.as_ref();
+        let namespace = match self.check(client, channel, Act::Publish) {
+            Ok(namespace) => namespace,
+            Err(error) => return Ok(Err(error)),
+        };
+        let sub = client.subs.get(channel);
+        let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
+        let body = Publication::body(data.get(), Some(&info), None);
+        let hub = self.hubs[namespace];
+        Ok(match conn.hub(hub).publish_all(channel, &body) {
+            PublishOutcome::Published | PublishOutcome::Congested => Ok(()),
+            PublishOutcome::Full => Err(Error::Internal),
+        })
+    }
+
+    fn presence(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        of: &PresenceOf<'_>,
+    ) -> Result<(), Error> {
+        let namespace = self.check(client, &of.channel, Act::Presence)?;
+        let channel: Box<str> = of.channel.as_ref().into();
+        let home = self.home(namespace, &channel);
+        self.ask(conn, client, home, move |chat, _, replies| {
+            match chat.presence.list(&channel) {
+                Ok(list) => replies.answer(command, &Answer::Presence(list.told())),
+                Err(error) => replies.error(command, error),
+            }
+        })
+    }
+
+    fn presence_stats(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        of: &PresenceOf<'_>,
+    ) -> Result<(), Error> {
+        let namespace = self.check(client, &of.channel, Act::Presence)?;
+        let channel: Box<str> = of.channel.as_ref().into();
+        let home = self.home(namespace, &channel);
+        self.ask(conn, client, home, move |chat, _, replies| {
+            let stats = chat.presence.stats(&channel);
+            replies.answer(command, &Answer::PresenceStats(stats));
+        })
+    }
+
+    fn history_of(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        asked: &History<'_>,
+    ) -> Result<(), Error> {
+        let namespace = self.check(client, &asked.channel, Act::History)?;
+        let home = self.home(namespace, &asked.channel);
+        let query = Query::new(self.hubs[namespace], asked);
+        self.history(conn, client, home, command, query)
+    }
+}
+
+/// A command about a channel names it.
+fn required(channel: &str) -> Result<(), Disconnect> {
+    if channel.is_empty() {
+        Err(Disconnect::BadRequest)
+    } else {
+        Ok(())
+    }
+}

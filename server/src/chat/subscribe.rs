@@ -1,0 +1,448 @@
+//! Subscriptions, from the wish to the end.
+
+use hioload::hub::{Delivery, Epoch, Place, Position, Start, SubscribeOutcome};
+use hioload::{Conn, PublishOutcome};
+use hioload_centrifugo::{
+    Answer, Disconnect, Error, Publication, Push, Recover, Replies, SubRefresh, SubRefreshed,
+    Subscribe, Subscribed, Unsubscribed, push,
+};
+use serde_json::value::RawValue;
+
+use super::Chat;
+use super::client::{Asked, Client, Pending, Stage, Sub, Wish};
+use super::presence::Step;
+use super::rules::Access;
+use super::token::{Expiry, Refused};
+
+/// A subscription that may begin.
+struct Granted {
+    namespace: usize,
+    asked: Asked,
+    info: Option<Box<RawValue>>,
+    expiry: Expiry,
+    by_token: bool,
+    hears: bool,
+    recover: Option<Wish>,
+}
+
+impl Granted {
+    fn by_server(namespace: usize, asked: Asked, recover: Option<Wish>) -> Self {
+        Self {
+            namespace,
+            asked,
+            info: None,
+            expiry: Expiry::default(),
+            by_token: false,
+            hears: false,
+            recover,
+        }
+    }
+}
+
+impl Chat {
+    pub(super) fn subscribe(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        wish: &Subscribe<'_>,
+        replies: &mut Replies,
+    ) -> Result<(), Disconnect> {
+        if wish.channel.is_empty() {
+            return Err(Disconnect::BadRequest);
+        }
+        let granted = self.grant(client, command, wish);
+        let started = granted.and_then(|granted| self.start(conn, client, &wish.channel, granted));
+        if let Err(error) = started {
+            replies.error(command, error);
+        }
+        Ok(())
+    }
+
+    fn grant(&self, client: &Client, command: u32, wish: &Subscribe<'_>) -> Result<Granted, Error> {
+        let channel = wish.channel.as_ref();
+        let namespace = self.rules.find(channel)?;
+        let access = self.rules.access(namespace, channel, &client.user);
+        let mut granted = Granted {
+            namespace,
+            asked: Asked::Client(command),
+            info: None,
+            expiry: Expiry::default(),
+            by_token: false,
+            hears: wish.join_leave,
+            recover: Wish::of(&Recover {
+                recover: wish.recover,
+                epoch: wish.epoch.as_ref().into(),
+                offset: wish.offset,
+            }),
+        };
+        if access == Access::Denied {
+            return Err(Error::PermissionDenied);
+        }
+        if let Some(verifier) = self.rules.verifier()
+            && !wish.token.is_empty()
+        {
+            match verifier.subscription(&wish.token, &client.user, channel) {
+                Ok((claims, expiry)) => {
+                    granted.info = claims.info;
+                    granted.expiry = expiry;
+                    granted.by_token = true;
+                }
+                Err(Refused::Expired) => return Err(Error::TokenExpired),
+                Err(Refused::Invalid) => return Err(Error::PermissionDenied),
+            }
+        } else if access == Access::ByToken {
+            return Err(Error::PermissionDenied);
+        }
+        Ok(granted)
+    }
+
+    /// Subscribes a client that is about to be let in to what its token names.
+    pub(super) fn subscribe_by_server(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        channel: &str,
+        recover: Option<Wish>,
+    ) -> Result<(), Disconnect> {
+        let namespace = self.rules.find(channel).ok();
+        let Some(namespace) = namespace.filter(|_| !channel.is_empty()) else {
+            tracing::warn!(
+                channel,
+                user = &*client.user,
+                "a token names a channel of a namespace that does not exist"
+            );
+            return Err(Disconnect::InvalidToken);
+        };
+        let granted = Granted::by_server(namespace, Asked::Token, recover);
+        match self.start(conn, client, channel, granted) {
+            Ok(()) => {
+                if let Stage::Connecting(connecting) = &mut client.stage {
+                    connecting.left += 1;
+                }
+                Ok(())
+            }
+            // Named twice.
+            Err(Error::AlreadySubscribed) => Ok(()),
+            Err(error) => {
+                tracing::warn!(
+                    channel,
+                    user = &*client.user,
+                    error = error.message(),
+                    "a client can not be subscribed to what its token names"
+                );
+                Err(Disconnect::Internal)
+            }
+        }
+    }
+
+    /// Subscribes a client that is in, or about to be, since the application
+    /// wants it.
+    pub(super) fn subscribe_by_backend(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        channel: &str,
+        namespace: usize,
+    ) -> Result<(), Error> {
+        let asked = match client.stage {
+            Stage::Connecting(_) => Asked::Token,
+            _ => Asked::Backend,
+        };
+        let granted = Granted::by_server(namespace, asked, None);
+        self.start(conn, client, channel, granted)?;
+        if let Stage::Connecting(connecting) = &mut client.stage {
+            connecting.left += 1;
+        }
+        Ok(())
+    }
+
+    /// Asks the channel's home for the beginning.
+    fn start(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        channel: &str,
+        granted: Granted,
+    ) -> Result<(), Error> {
+        if client.subs.contains_key(channel) {
+            return Err(Error::AlreadySubscribed);
+        }
+        if client.subs.len() >= self.rules.settings().client.max_channels {
+            return Err(Error::LimitExceeded);
+        }
+        let namespace = self.rules.namespace(granted.namespace);
+        let hub = self.hubs[granted.namespace];
+        let all = self.handle.hub(hub);
+        if all.subscribers(channel) == 0 && all.topics() >= namespace.max_channels {
+            return Err(Error::LimitExceeded);
+        }
+        if !self.outbox.has_room() {
+            return Err(Error::Internal);
+        }
+        let recover = granted.recover.filter(|_| namespace.recovery);
+        let position = recover
+            .as_ref()
+            .map_or(Position::Now, |wish| position(wish, namespace.history_size));
+        match conn.hub(hub).subscribe_from(channel, position) {
+            SubscribeOutcome::Asked | SubscribeOutcome::Subscribed => {}
+            SubscribeOutcome::TooMany => return Err(Error::LimitExceeded),
+            SubscribeOutcome::Already => return Err(Error::AlreadySubscribed),
+            _ => return Err(Error::Internal),
+        }
+        let positioned = namespace.positioning || namespace.recovery;
+        let told = Subscribed {
+            until: granted.expiry.until(),
+            recoverable: namespace.recovery,
+            positioned,
+            was_recovering: recover.is_some(),
+            ..Subscribed::default()
+        };
+        let pending = Pending {
+            asked: granted.asked,
+            replays: 0,
+            known: 0,
+            recover,
+            hears: namespace.join_leave && (granted.hears || namespace.force_push_join_leave),
+            told,
+        };
+        let sub = Sub {
+            namespace: granted.namespace,
+            pending: Some(Box::new(pending)),
+            offset: 0,
+            positioned,
+            info: client.describe(granted.info.as_deref()),
+            expires: self.ends(conn, granted.expiry),
+            by_token: granted.by_token,
+            entered: false,
+        };
+        client.subs.insert(channel.into(), sub);
+        Ok(())
+    }
+
+    /// The home's answer: where a subscription begins.
+    pub(super) fn begin(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        channel: &str,
+        start: &Start,
+    ) {
+        let Some(sub) = client.subs.get_mut(channel) else {
+            return;
+        };
+        let Some(pending) = &mut sub.pending else {
+            return;
+        };
+        let last = start.place.offset;
+        sub.offset = last;
+        if sub.positioned {
+            pending.told.epoch = written(start.place.epoch);
+            pending.told.offset = last;
+        }
+        if let Some(wish) = &pending.recover {
+            pending.known = wish.offset;
+            pending.told.recovered = if wish.epoch.is_empty() {
+                // What is kept was asked for: is it all that came since?
+                let before = last.saturating_sub(start.replayed as u64);
+                (before..=last).contains(&wish.offset)
+            } else {
+                start.recovered
+            };
+        }
+        pending.replays = start.replayed;
+        if start.replayed == 0 {
+            self.enter(conn, client, channel);
+        }
+    }
+
+    /// A publication from before a subscription's beginning.
+    pub(super) fn replayed(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        delivery: &Delivery<'_>,
+        offset: u64,
+    ) {
+        let channel = delivery.topic();
+        let sub = client.subs.get_mut(channel);
+        let Some(pending) = sub.and_then(|sub| sub.pending.as_mut()) else {
+            return;
+        };
+        if pending.told.recovered && offset > pending.known {
+            let message = delivery.message();
+            let publication = Publication::at(message.as_text().unwrap_or_default(), offset);
+            pending.told.publications.extend(publication);
+        }
+        pending.replays = pending.replays.saturating_sub(1);
+        if pending.replays == 0 {
+            self.enter(conn, client, channel);
+        }
+    }
+
+    /// Tells the client that its subscription has begun, and then others.
+    fn enter(&mut self, conn: &mut Conn<'_>, client: &mut Client, channel: &str) {
+        let Some(sub) = client.subs.get_mut(channel) else {
+            return;
+        };
+        let Some(pending) = sub.pending.take() else {
+            return;
+        };
+        sub.entered = true;
+        let (namespace, info) = (sub.namespace, sub.info.clone());
+        if pending.hears {
+            // Without room for it, it hears nobody; presence tells the truth.
+            conn.hub(self.signals).subscribe(channel);
+        }
+        match pending.asked {
+            Asked::Client(command) => {
+                let mut replies = Replies::default();
+                replies.answer(command, &Answer::Subscribe(&pending.told));
+                if let Some(frame) = replies.frame() {
+                    conn.send(frame);
+                }
+            }
+            Asked::Token => self.begun_by_server(conn, client, channel, Some(pending.told)),
+            Asked::Backend => {
+                conn.send(&push(channel, Push::Subscribe(&pending.told)));
+            }
+        }
+        let options = self.rules.namespace(namespace);
+        let (has_presence, tells) = (options.presence, options.join_leave);
+        if has_presence {
+            let step = Step::Enter {
+                channel: channel.into(),
+                client: client.id.clone(),
+                user: client.user.clone(),
+                info: info.clone(),
+            };
+            let home = self.home(namespace, channel);
+            self.outbox.push(&self.handle, home, step);
+            self.flush_later(conn);
+        }
+        if tells {
+            self.signal(conn, channel, Push::Join(&info));
+        }
+        self.arm(conn, client);
+    }
+
+    /// Ends a subscription; with a reason, the client is told.
+    pub(super) fn end(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        channel: &str,
+        why: Option<Unsubscribed>,
+    ) {
+        let Some(sub) = client.subs.remove(channel) else {
+            return;
+        };
+        conn.hub(self.hubs[sub.namespace]).unsubscribe(channel);
+        conn.hub(self.signals).unsubscribe(channel);
+        self.leave(conn, client, channel, &sub);
+        self.flush_later(conn);
+        match sub.pending.map(|pending| pending.asked) {
+            Some(Asked::Client(command)) => {
+                let mut replies = Replies::default();
+                replies.error(command, Error::Internal);
+                if let Some(frame) = replies.frame() {
+                    conn.send(frame);
+                }
+            }
+            Some(Asked::Token) => self.begun_by_server(conn, client, channel, None),
+            Some(Asked::Backend) => {}
+            None => {
+                if let Some(why) = why {
+                    conn.send(&push(channel, Push::Unsubscribe(why)));
+                }
+            }
+        }
+    }
+
+    /// Tells others that a subscription has ended.
+    pub(super) fn leave(&mut self, conn: &mut Conn<'_>, client: &Client, channel: &str, sub: &Sub) {
+        if !sub.entered {
+            return;
+        }
+        let options = self.rules.namespace(sub.namespace);
+        let (has_presence, tells) = (options.presence, options.join_leave);
+        if has_presence {
+            let step = Step::Leave {
+                channel: channel.into(),
+                client: client.id.clone(),
+            };
+            let home = self.home(sub.namespace, channel);
+            self.outbox.push(&self.handle, home, step);
+        }
+        if tells {
+            self.signal(conn, channel, Push::Leave(&sub.info));
+        }
+    }
+
+    /// Tells those who want to hear it who comes and goes.
+    fn signal(&self, conn: &mut Conn<'_>, channel: &str, what: Push<'_>) {
+        let told = conn
+            .hub(self.signals)
+            .publish_all(channel, &push(channel, what));
+        if told == PublishOutcome::Full {
+            tracing::debug!(channel, "too much is on its way to tell who comes and goes");
+        }
+    }
+
+    pub(super) fn sub_refresh(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        refresh: &SubRefresh<'_>,
+        replies: &mut Replies,
+    ) -> Result<(), Disconnect> {
+        if refresh.channel.is_empty() {
+            return Err(Disconnect::BadRequest);
+        }
+        let channel = refresh.channel.as_ref();
+        let is_there = client.is_subscribed(channel);
+        let Some(sub) = client.subs.get_mut(channel).filter(|_| is_there) else {
+            replies.error(command, Error::PermissionDenied);
+            return Ok(());
+        };
+        let Some(verifier) = self.rules.verifier().filter(|_| sub.by_token) else {
+            // There is no token to be renewed.
+            return Err(Disconnect::BadRequest);
+        };
+        if refresh.token.is_empty() {
+            replies.error(command, Error::BadRequest);
+            return Ok(());
+        }
+        match verifier.subscription(&refresh.token, &client.user, channel) {
+            Ok((_, expiry)) => {
+                sub.expires = self.ends(conn, expiry);
+                let until = expiry.until();
+                replies.answer(command, &Answer::SubRefresh(SubRefreshed { until }));
+            }
+            Err(Refused::Expired) => replies.error(command, Error::TokenExpired),
+            Err(Refused::Invalid) => replies.error(command, Error::PermissionDenied),
+        }
+        Ok(())
+    }
+}
+
+/// Where a subscription is to begin.
+fn position(wish: &Wish, history: usize) -> Position {
+    if wish.epoch.is_empty() {
+        return Position::Latest(history);
+    }
+    match u64::from_str_radix(&wish.epoch, 16) {
+        Ok(epoch) => Position::After(Place {
+            epoch: Epoch(epoch),
+            offset: wish.offset,
+        }),
+        // None of ours: nothing can be recovered.
+        Err(_) => Position::Now,
+    }
+}
+
+/// An epoch as clients know it.
+pub(super) fn written(epoch: Epoch) -> String {
+    format!("{:016x}", epoch.0)
+}

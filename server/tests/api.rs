@@ -1,0 +1,240 @@
+//! The application's calls over HTTP: who may, what is refused, what they do.
+
+#![forbid(unsafe_code)]
+
+#[allow(dead_code, reason = "each test uses a part of it")]
+mod support;
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use support::Serving;
+use support::client::Client;
+use support::http::{self, Answer};
+
+const KEY: &str = "a-key-for-the-tests-alone";
+
+/// A server with an API, which ends with its test.
+struct Api {
+    serving: Serving,
+    file: PathBuf,
+}
+
+impl Api {
+    /// `name` is that of the test.
+    fn start(name: &str) -> Self {
+        let name = format!("hioload-api-{name}-{}.toml", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        let toml = format!(
+            "api.key = '{KEY}'\nclient.anonymous = true\n[channel]\nallow_subscribe = 'anyone'\n\
+             [[namespace]]\nname = 'quiet'\npresence = false\nhistory_size = 0\n\
+             recovery = false\npositioning = false\n"
+        );
+        std::fs::write(&file, toml).expect("a file");
+        let serving = Serving::start(&["--config", file.to_str().expect("text")]);
+        Self { serving, file }
+    }
+
+    fn raw(&self, path: &str, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        http::exchange(self.serving.addr, request.as_bytes())
+    }
+
+    fn post(&self, method: &str, body: &str) -> Answer {
+        let headers = format!("X-API-Key: {KEY}\r\n");
+        self.raw(&format!("/api/{method}"), &headers, body)
+    }
+
+    fn call(&self, method: &str, body: &Value) -> Value {
+        let answer = self.post(method, &body.to_string());
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        serde_json::from_str(answer.text()).expect("JSON")
+    }
+
+    fn result(&self, method: &str, body: &Value) -> Value {
+        let mut answer = self.call(method, body);
+        assert!(answer["result"].is_object(), "{method}: {answer}");
+        answer["result"].take()
+    }
+
+    fn error(&self, method: &str, body: &Value) -> u64 {
+        let answer = self.call(method, body);
+        let code = answer["error"]["code"].as_u64();
+        code.unwrap_or_else(|| panic!("{method}: {answer}"))
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.file);
+    }
+}
+
+#[test]
+fn without_the_key_nothing_is_told() {
+    let api = Api::start("keys");
+    let wrong = format!("X-API-Key: {KEY}x\r\n");
+    for headers in ["", &wrong, "X-API-Key:\r\n", "Authorization: Bearer x\r\n"] {
+        for path in ["/api/info", "/api/none"] {
+            let answer = api.raw(path, headers, "{}");
+            assert_eq!(answer.status, 401, "{path} {headers}");
+        }
+    }
+    assert_eq!(api.post("none", "{}").status, 404);
+    let answer = http::get(api.serving.addr, "/api/info");
+    assert_eq!((answer.status, answer.header("allow")), (405, Some("POST")));
+    assert_eq!(api.post("info", "{}").status, 200);
+    let logged = api.serving.process.logged();
+    assert!(!logged.contains(KEY), "the key is in the log");
+
+    let none = Serving::start(&["--dev"]);
+    let answer = http::get(none.addr, "/api/info");
+    assert_eq!(answer.status, 404, "there is no API without a key");
+}
+
+#[test]
+fn what_is_no_call_is_refused() {
+    let api = Api::start("malformed");
+    for (method, body, named) in [
+        ("publish", "{", "EOF"),
+        ("publish", "[]", "invalid length"),
+        ("publish", r#"{"channel":"a"}"#, "data"),
+        (
+            "publish",
+            r#"{"channel":"a","data":1,"skip_history":true}"#,
+            "skip_history",
+        ),
+        ("publish", r#"{"channel":7,"data":1}"#, "string"),
+        (
+            "disconnect",
+            r#"{"user":"a","disconnect":{"code":99999}}"#,
+            "u16",
+        ),
+        ("info", r#"{"all":1}"#, "all"),
+    ] {
+        let answer = api.post(method, body);
+        assert_eq!(answer.status, 400, "{body}: {}", answer.text());
+        assert!(answer.text().contains(named), "{body}: {}", answer.text());
+    }
+    let large = format!(r#"{{"channel":"a","data":"{}"}}"#, "x".repeat(1 << 20));
+    assert_eq!(api.post("publish", &large).status, 413);
+    for (method, body, code) in [
+        ("publish", json!({ "channel": "none:a", "data": 1 }), 102),
+        ("publish", json!({ "channel": "", "data": 1 }), 107),
+        (
+            "publish",
+            json!({ "channel": "x".repeat(256), "data": 1 }),
+            107,
+        ),
+        ("history", json!({ "channel": "quiet:a" }), 108),
+        ("history_remove", json!({ "channel": "quiet:a" }), 108),
+        ("presence", json!({ "channel": "quiet:a" }), 108),
+        ("presence_stats", json!({ "channel": "none:a" }), 102),
+        (
+            "subscribe",
+            json!({ "user": "a", "channel": "none:a" }),
+            102,
+        ),
+        ("unsubscribe", json!({ "user": "", "channel": "a" }), 107),
+        ("disconnect", json!({ "user": "" }), 107),
+        (
+            "disconnect",
+            json!({ "user": "a", "disconnect": { "code": 1000 } }),
+            107,
+        ),
+        (
+            "broadcast",
+            json!({ "channels": vec!["a"; 10_001], "data": 1 }),
+            106,
+        ),
+    ] {
+        assert_eq!(api.error(method, &body), code, "{method} {body}");
+    }
+}
+
+#[test]
+fn what_is_published_is_numbered_kept_and_forgotten() {
+    let api = Api::start("publish");
+    let mut client = Client::connect(api.serving.addr, "/connection/websocket");
+    client.text("{\"id\":1,\"connect\":{}}\n{\"id\":2,\"subscribe\":{\"channel\":\"a\"}}");
+    while !client.expect_text().contains("\"subscribe\"") {}
+    let mut epochs = Vec::new();
+    for n in 1..=3 {
+        let said = json!({ "channel": "a", "data": { "n": n }, "tags": { "t": "x" } });
+        let published = api.result("publish", &said);
+        assert_eq!(published["offset"], n);
+        epochs.push(published["epoch"].clone());
+        let heard: Value = serde_json::from_str(&client.expect_text()).expect("JSON");
+        let expected = json!({ "data": { "n": n }, "tags": { "t": "x" }, "offset": n });
+        assert_eq!(heard["push"]["pub"], expected);
+    }
+    assert_eq!(epochs[0], epochs[2]);
+    // Written over several lines, told in one.
+    let answer = api.post("publish", "{\n\"channel\": \"a\",\n\"data\": [1,\n2]\n}");
+    assert_eq!(answer.status, 200);
+    assert!(client.expect_text().contains("\"data\":[1, 2]"));
+
+    let past = api.result(
+        "history",
+        &json!({ "channel": "a", "limit": 2, "reverse": true }),
+    );
+    assert_eq!((&past["offset"], &past["epoch"]), (&json!(4), &epochs[0]));
+    let offsets: Vec<_> = past["publications"]
+        .as_array()
+        .expect("two")
+        .iter()
+        .map(|one| one["offset"].clone())
+        .collect();
+    assert_eq!(offsets, [4, 3]);
+    assert_eq!(
+        api.result("history_remove", &json!({ "channel": "a" })),
+        json!({})
+    );
+    let past = api.result("history", &json!({ "channel": "a", "limit": -1 }));
+    assert_eq!(past, json!({ "epoch": epochs[0], "offset": 4 }));
+    let last = api.result("publish", &json!({ "channel": "a", "data": 5 }));
+    assert_eq!(last["offset"], 5);
+
+    let sent = api.result(
+        "broadcast",
+        &json!({ "channels": ["a", "b", "none:c", "quiet:d"], "data": 6 }),
+    );
+    let responses = sent["responses"].as_array().expect("four");
+    assert_eq!(responses[0]["result"]["offset"], 6);
+    assert_eq!(responses[1]["result"]["offset"], 1);
+    assert_eq!(responses[2]["error"]["code"], 102);
+    assert_eq!(responses[3], json!({ "result": {} }));
+}
+
+#[test]
+fn a_server_says_what_is_there() {
+    let api = Api::start("info");
+    let mut clients = Vec::new();
+    for channel in ["a", "a", "b"] {
+        let mut client = Client::connect(api.serving.addr, "/connection/websocket");
+        client.text(&format!("{{\"id\":1,\"connect\":{{}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}"));
+        while !client.expect_text().contains("\"subscribe\"") {}
+        clients.push(client);
+    }
+    let channels = api.result("channels", &json!({}));
+    let expected = json!({ "channels": { "a": { "num_clients": 2 }, "b": { "num_clients": 1 } } });
+    assert_eq!(channels, expected);
+    let stats = api.result("presence_stats", &json!({ "channel": "a" }));
+    assert_eq!(stats, json!({ "num_clients": 2, "num_users": 1 }));
+    let presence = api.result("presence", &json!({ "channel": "a" }));
+    assert_eq!(presence["presence"].as_object().expect("clients").len(), 2);
+    let node = &api.result("info", &json!({}))["nodes"][0];
+    assert_eq!(
+        (
+            &node["num_clients"],
+            &node["num_users"],
+            &node["num_channels"]
+        ),
+        (&json!(3), &json!(0), &json!(2)),
+        "{node}"
+    );
+}
