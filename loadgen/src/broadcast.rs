@@ -157,7 +157,7 @@ impl Broadcast {
         self.sent[link] += 1;
         self.owed -= 1;
         let receivers = self.members.receivers_of(self.members.topic(member));
-        self.tally.expected_total += receivers as u64;
+        self.tally.expect(planned, receivers as u64);
         self.tally.sent(now, len);
     }
 
@@ -170,14 +170,15 @@ impl Broadcast {
         if !self.finished {
             self.finished = true;
             for (link, &sent) in self.sent.iter().enumerate() {
-                self.control.published(self.member(link), sent);
+                let cut = self.ended[link];
+                self.control.published(self.member(link), sent, cut);
             }
             self.control.finish_publishing();
         }
     }
 
-    /// Receipts this thread's open connections should have seen in the end.
-    fn expected(&self, links: &Links, published: impl Fn(usize) -> u64) -> u64 {
+    /// Receipts each of this thread's connections should have seen in the end.
+    fn demanded(&self, published: impl Fn(usize) -> u64) -> Vec<u64> {
         let members = self.members;
         let topics = (0..members.topics).map(|topic| {
             let places = 0..members.publishers_of(topic);
@@ -186,18 +187,47 @@ impl Broadcast {
                 .sum::<u64>()
         });
         let topics: Vec<u64> = topics.collect();
-        (0..self.heard.len())
-            .filter(|&link| links.is_open(link))
-            .map(|link| {
-                let member = self.member(link);
-                let own = if member < members.publishers {
-                    published(member)
-                } else {
-                    0
-                };
-                topics[members.topic(member)] - own
-            })
+        let of = |link| {
+            let member = self.member(link);
+            let own = if member < members.publishers {
+                published(member)
+            } else {
+                0
+            };
+            topics[members.topic(member)] - own
+        };
+        (0..self.heard.len()).map(of).collect()
+    }
+
+    /// Receipts this thread's open connections should have seen in the end.
+    fn expected(&self, links: &Links, published: impl Fn(usize) -> u64) -> u64 {
+        let demanded = self.demanded(published).into_iter().enumerate();
+        demanded
+            .filter(|&(link, _)| links.is_open(link))
+            .map(|(_, receipts)| receipts)
             .sum()
+    }
+
+    /// Receipts that failed connections cut off: all that their own are missing,
+    /// and the last messages of a publisher at the others.
+    fn cut_off(&self, published: impl Fn(usize) -> u64) -> u64 {
+        let (members, mut cut_off) = (self.members, 0);
+        for (link, demanded) in self.demanded(&published).into_iter().enumerate() {
+            let heard = &self.heard[link];
+            if self.ended[link] {
+                let arrived: u64 = heard.iter().map(Sequence::arrived).sum();
+                cut_off += demanded.saturating_sub(arrived);
+                continue;
+            }
+            let topic = members.topic(self.member(link));
+            for (place, heard) in heard.iter().enumerate() {
+                let publisher = members.publisher(topic, place);
+                if publisher != self.member(link) && self.control.was_cut(publisher) {
+                    cut_off += published(publisher).saturating_sub(heard.next());
+                }
+            }
+        }
+        cut_off
     }
 
     /// Counts a damaged message; returns its stamp if that is intact.
@@ -251,14 +281,16 @@ impl Workload for Broadcast {
     }
 
     fn begin(&mut self, start: Nanos, window: Window) {
-        self.tally.window = window;
+        self.tally
+            .measure(window, &self.settings.shape.steps(window));
         let share = Share {
             total: self.members.publishers as u64,
             stride: self.settings.threads as u64,
             first: self.thread as u64,
             senders: self.sent.len(),
         };
-        self.plan = Some(Plan::new(self.rate, share, start, window.to));
+        let curve = self.settings.curve(self.rate);
+        self.plan = Some(Plan::new(curve, share, start, window.to));
     }
 
     fn received(&mut self, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
@@ -311,6 +343,9 @@ impl Workload for Broadcast {
         if let (Some(plan), Some(&sent)) = (&self.plan, self.sent.get(link)) {
             self.owed -= plan.taken(link) - sent;
         }
+        if let Some(&sent) = self.sent.get(link).filter(|_| self.finished) {
+            self.control.published(self.member(link), sent, true);
+        }
     }
 
     fn produce(&mut self, links: &mut Links, now: Nanos) {
@@ -361,6 +396,10 @@ impl Workload for Broadcast {
     fn settle(&mut self) {
         self.finish();
         self.tally.unsent = self.owed;
+        let control = Arc::clone(&self.control);
+        if let Some(published) = control.all_published() {
+            self.tally.cut_off += self.cut_off(published);
+        }
     }
 
     fn tally(&self) -> &Tally {

@@ -1,5 +1,14 @@
 //! The command line.
 
+mod chat;
+mod connect;
+mod idle;
+mod mixed;
+mod processes;
+mod rates;
+mod scenario;
+mod span;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::thread;
@@ -13,11 +22,19 @@ use hioload_platform::backend::Choice;
 use hioload_protocol::Kind;
 use hioload_protocol::handshake::ClientRequest;
 
-use crate::exit::Exit;
+use crate::help;
+use crate::mixed::Scenario;
 use crate::payload::stamp_len;
+use crate::reporting::Reporting;
 use crate::settings::{Load, MAX_OUTSTANDING, Pace, Settings};
+use crate::shape::Shape;
 use crate::size::Sizes;
 use crate::source::Sources;
+use crate::tolerance::Tolerance;
+
+use mixed::Mixed;
+use processes::Processes;
+use rates::Rates;
 
 const SECOND: Nanos = 1_000_000_000;
 
@@ -36,7 +53,7 @@ const DEFAULT_PUBLISHES: (f64, f64) = (1.0, 1_000.0);
 /// Puts load on a WebSocket server, verifies every message that comes back, and
 /// says when its own numbers are not to be trusted.
 #[derive(Debug, Parser)]
-#[command(name = "hioload-loadgen", version, after_help = Exit::HELP, max_term_width = 100)]
+#[command(name = "hioload-loadgen", version, after_help = help::below(), max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -45,11 +62,37 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Every connection sends messages and expects each one back, in order.
-    #[command(after_help = Exit::HELP)]
+    #[command(after_help = help::below())]
     Echo(Echo),
     /// Publishers send to topics; all other members of the topic must receive.
-    #[command(after_help = Exit::HELP)]
+    #[command(after_help = help::below())]
     Broadcast(Broadcast),
+    /// Connections open, have one message echoed, and close: a storm of them.
+    /// Or, with --reconnect, they are held and come back after a restart of the
+    /// server.
+    #[command(after_help = help::below())]
+    Connect(connect::Connect),
+    /// Users enter rooms, talk after think times, leave and enter others.
+    #[command(after_help = help::below())]
+    Chat(chat::Chat),
+    /// Connections are held open; pings are answered, and sent if asked.
+    #[command(after_help = help::below())]
+    Idle(idle::Idle),
+    /// Several patterns at the same time, as a scenario file (TOML) says;
+    /// --example prints one.
+    #[command(after_help = help::below())]
+    Mixed(Mixed),
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// A run, or a search of several.
+    Run(Box<Settings>),
+    /// Several runs at the same time.
+    Mixed(Scenario),
+    /// A text on standard output.
+    Print(&'static str),
 }
 
 #[derive(Debug, Args)]
@@ -69,14 +112,16 @@ struct Echo {
     /// the message left: a server that stalls delays the messages behind it,
     /// and a generator that waited for it would never notice how long they
     /// would have taken (coordinated omission).
-    #[arg(long, short, value_name = "MSGS_PER_SECOND", value_parser = rate)]
+    #[arg(long, short, value_name = "MSGS_PER_SECOND", value_parser = rate, conflicts_with_all = ["ramp", "steps"])]
     rate: Option<f64>,
     /// Closed loop: each connection keeps so many messages unanswered and
     /// sends the next when one comes back. Finds the highest throughput; its
     /// latencies are those of a server under full load [default: 1, when
-    /// there is no --rate]
-    #[arg(long, short, conflicts_with = "rate", value_name = "D", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    /// there is no rate]
+    #[arg(long, short, conflicts_with_all = ["rate", "ramp", "steps", "find_max"], value_name = "D", value_parser = clap::value_parser!(u16).range(1..=4096))]
     depth: Option<u16>,
+    #[command(flatten)]
+    rates: Rates,
     #[command(flatten)]
     run: Run,
 }
@@ -105,8 +150,10 @@ struct Broadcast {
     /// beforehand; latency counts from the planned publish to each receipt.
     /// By default as many as make 20,000 deliveries per second, at least 1 and
     /// at most 1,000.
-    #[arg(long, short, value_name = "PUBLISHES_PER_SECOND", value_parser = rate)]
+    #[arg(long, short, value_name = "PUBLISHES_PER_SECOND", value_parser = rate, conflicts_with_all = ["ramp", "steps"])]
     rate: Option<f64>,
+    #[command(flatten)]
+    rates: Rates,
     #[command(flatten)]
     run: Run,
 }
@@ -132,6 +179,12 @@ struct Run {
     /// may be given several times.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
+    /// The server is no WebSocket server: it sends the bytes it gets back (echo)
+    /// or to all other connections (broadcast). There is no handshake, and the
+    /// frames that return are those that were sent: what a WebSocket server
+    /// costs beyond TCP is the difference.
+    #[arg(long, conflicts_with_all = ["deflate", "protocol", "header"])]
+    raw: bool,
     /// Send text messages (ASCII) instead of binary ones.
     #[arg(long)]
     text: bool,
@@ -148,6 +201,8 @@ struct Run {
     /// Generator threads [default: half of the CPUs]
     #[arg(long, short = 'T', value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    processes: Processes,
     /// What the generator itself stands on: auto takes io_uring where this
     /// process may use it, else compio, and says why; compio is epoll on Linux
     /// and completion ports on Windows.
@@ -173,6 +228,12 @@ struct Run {
     /// How long one connection may take to open, handshake included.
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = duration)]
     timeout: Nanos,
+    /// How many connections may fail before the run does: a number, a share of
+    /// all (`5%`), or `all`. Refused ones, timeouts, resets and disconnects are
+    /// counted by cause in any case. What was outstanding on a connection that
+    /// failed is cut off, not lost.
+    #[arg(long, default_value = "0", value_name = "N|N%|all")]
+    tolerate: Tolerance,
     /// Write the result as JSON to FILE, or to standard output instead of the
     /// table for `-`.
     #[arg(long, value_name = "FILE")]
@@ -181,7 +242,11 @@ struct Run {
     /// line that says so.
     #[arg(long)]
     require_valid: bool,
-    /// No live progress on standard error.
+    #[command(flatten)]
+    reporting: Reporting,
+    /// No live view on standard error: connections, errors, rates, and p50, p99
+    /// and maximum of the latencies of the last second; on a terminal as it
+    /// happens, else as a line every three seconds.
     #[arg(long, short)]
     quiet: bool,
 }
@@ -226,17 +291,23 @@ impl Cli {
     ///
     /// # Errors
     /// What is wrong, for the person who typed it.
-    pub(crate) fn settings(self, run: u32) -> Result<Settings, String> {
-        match self.command {
+    pub(crate) fn job(self, run: u32) -> Result<Job, String> {
+        let settings = match self.command {
             Command::Echo(echo) => echo.settings(run),
             Command::Broadcast(broadcast) => broadcast.settings(run),
-        }
+            Command::Connect(connect) => connect.settings(run),
+            Command::Chat(chat) => chat.settings(run),
+            Command::Idle(idle) => idle.settings(run),
+            Command::Mixed(mixed) if mixed.example => return Ok(Job::Print(mixed::EXAMPLE)),
+            Command::Mixed(mixed) => return mixed.scenario(run).map(Job::Mixed),
+        };
+        settings.map(|settings| Job::Run(Box::new(settings)))
     }
 }
 
 impl Echo {
     fn settings(self, run: u32) -> Result<Settings, String> {
-        let pace = match self.rate {
+        let pace = match self.rates.first(self.rate) {
             Some(rate) => Pace::Open { rate },
             None => Pace::Closed {
                 depth: self.depth.map_or(1, usize::from),
@@ -246,7 +317,9 @@ impl Echo {
             connections: self.connections as usize,
             pace,
         };
-        self.run.settings(&self.url, self.size, load, run)
+        let mut settings = self.run.settings(&self.url, self.size, load, run)?;
+        self.rates.apply(&mut settings)?;
+        Ok(settings)
     }
 }
 
@@ -293,13 +366,16 @@ impl Broadcast {
         let (least, most) = DEFAULT_PUBLISHES;
         let usual = (DEFAULT_DELIVERIES / (members - 1).max(1) as f64).clamp(least, most);
         let rate = self.rate.unwrap_or(usual);
+        let rate = self.rates.first(Some(rate)).unwrap_or(rate);
         let load = Load::Broadcast {
             publishers,
             subscribers,
             topics,
             rate,
         };
-        self.run.settings(&self.url, self.size, load, run)
+        let mut settings = self.run.settings(&self.url, self.size, load, run)?;
+        self.rates.apply(&mut settings)?;
+        Ok(settings)
     }
 }
 
@@ -322,6 +398,9 @@ impl Run {
         let target = Target::resolve(url).map_err(|error| error.to_string())?;
         let tls = self.trust(&target)?;
         let sources = Sources::choose(target.addr(), &self.source, self.source_count)?;
+        if self.raw && !matches!(load, Load::Echo { .. } | Load::Broadcast { .. }) {
+            return Err("--raw works with echo and broadcast only".into());
+        }
         if self.duration == 0 {
             return Err("--duration must be longer than zero".into());
         }
@@ -329,7 +408,8 @@ impl Run {
             return Err("--timeout must be longer than zero".into());
         }
         let cpus = thread::available_parallelism().map_or(1, |cpus| cpus.get());
-        let threads = self.threads.map_or((cpus / 2).max(1), usize::from);
+        let threads =
+            (self.threads).map_or((cpus / 2).max(self.processes.least_threads()), usize::from);
         let mut settings = Settings {
             target,
             tls,
@@ -347,15 +427,29 @@ impl Run {
             connect_rate: self.connect_rate,
             connect_concurrency: self.connect_concurrency as usize,
             timeout: self.timeout,
+            tolerate: self.tolerate,
             sizes,
+            raw: self.raw,
             kind: if self.text { Kind::Text } else { Kind::Binary },
             json: self.json,
             require_valid: self.require_valid,
+            reporting: self.reporting,
             quiet: self.quiet,
             run,
             load,
+            shape: Shape::Constant,
+            find_max: None,
+            processes: 1,
+            is_part: false,
+            part: None,
+            name: None,
+            start: 0,
         };
         settings.threads = threads.min(settings.connections());
+        self.processes.apply(&mut settings)?;
+        if settings.load.renews() {
+            settings.connect_concurrency = settings.connections();
+        }
         Ok(settings)
     }
 }
@@ -411,11 +505,14 @@ mod tests {
 
     use super::*;
 
-    fn settings(line: &str) -> Result<Settings, String> {
+    /// What the options of a line come to.
+    pub(super) fn settings(line: &str) -> Result<Settings, String> {
         let words = std::iter::once("hioload-loadgen").chain(line.split_whitespace());
-        Cli::try_parse_from(words)
-            .map_err(|error| error.to_string())?
-            .settings(1)
+        let cli = Cli::try_parse_from(words).map_err(|error| error.to_string())?;
+        match cli.job(1)? {
+            Job::Run(settings) => Ok(*settings),
+            other => Err(format!("no run: {other:?}")),
+        }
     }
 
     #[test]
@@ -452,7 +549,7 @@ mod tests {
     fn the_default_broadcast_rate_is_modest() {
         let rate = |line| match settings(line).unwrap().load {
             Load::Broadcast { rate, .. } => rate,
-            Load::Echo { .. } => panic!("not a broadcast"),
+            _ => panic!("not a broadcast"),
         };
         assert_eq!(rate("broadcast --subscribers 1000"), 20.0);
         assert_eq!(rate("broadcast --subscribers 1"), 1000.0);
@@ -487,6 +584,7 @@ mod tests {
             "echo --pin 3-1",
             "echo --source ::1",
             "echo --url http://127.0.0.1/",
+            "idle --raw",
         ] {
             assert!(settings(bad).is_err(), "{bad} was accepted");
         }

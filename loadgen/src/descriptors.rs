@@ -23,8 +23,8 @@ pub(crate) fn reserve(needed: u64) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(LimitError::TooLow { now, .. }) => Err(format!(
             "this run needs {needed} open files, the limit is {now} (ulimit -Hn); raise it \
-             (`ulimit -n {needed}` as root, or LimitNOFILE=, or limits.conf), or use fewer \
-             connections"
+             (`ulimit -n {needed}` as root, or LimitNOFILE=, or limits.conf), use fewer \
+             connections, or share them among several --processes"
         )),
         Err(error) => Err(format!("cannot make room for open files: {error}")),
     }

@@ -127,7 +127,7 @@ impl Echo {
         flow.sent += 1;
         flow.planned.push_back(planned);
         self.outstanding += 1;
-        self.tally.expected_total += 1;
+        self.tally.expect(planned, 1);
         self.tally.sent(now, len);
     }
 
@@ -246,7 +246,8 @@ impl Workload for Echo {
     }
 
     fn begin(&mut self, start: Nanos, window: Window) {
-        self.tally.window = window;
+        self.tally
+            .measure(window, &self.settings.shape.steps(window));
         self.sending = true;
         if let Pace::Open { rate } = self.pace {
             let share = Share {
@@ -255,7 +256,8 @@ impl Workload for Echo {
                 first: self.thread as u64,
                 senders: self.flows.len(),
             };
-            self.plan = Some(Plan::new(rate, share, start, window.to));
+            let curve = self.settings.curve(rate);
+            self.plan = Some(Plan::new(curve, share, start, window.to));
         } else {
             (0..self.flows.len()).for_each(|link| self.list_ready(link));
         }
@@ -305,7 +307,9 @@ impl Workload for Echo {
         }
         let flow = &mut self.flows[link];
         self.outstanding = self.outstanding.saturating_sub(flow.planned.len() as u64);
-        flow.planned.clear();
+        for planned in flow.planned.drain(..) {
+            self.tally.cut_off(planned);
+        }
     }
 
     fn produce(&mut self, links: &mut Links, now: Nanos) {

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Broken,
     /// Ended by a signal before its time, without any of the above.
     Interrupted,
+    /// A search found no rate that meets the goals.
+    Missed,
     /// All is well with the server as far as seen, but the numbers are not to
     /// be used: the generator was the bottleneck.
     NotValid,
@@ -27,6 +29,7 @@ impl Exit {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Ok => 0,
+            Self::Missed => 1,
             Self::Broken => 2,
             Self::Connect => 3,
             Self::NotValid => 4,
@@ -40,14 +43,18 @@ impl Exit {
     pub(crate) const HELP: &'static str = "\
 Exit codes:
   0    every message came back, intact, once, in order
-  2    messages lost, duplicated, reordered or corrupted, or a connection closed unexpectedly
-  3    could not connect: refused, timed out, or the handshake was refused
+  1    with --find-max: no rate met the goals
+  2    messages lost, duplicated, reordered or corrupted, or more connections than --tolerate
+       allows closed unexpectedly
+  3    more connections than --tolerate allows did not open (refused, timed out, handshake refused)
+       or did not come back, or none opened at all
   4    with --require-valid: the generator was itself the bottleneck, or could not send all it
        planned; without it such a run says NOT VALID and ends with 0
-  5    this machine does not allow the run: io_uring, open files, CPUs, the JSON file
+  5    this machine does not allow the run: io_uring, open files, CPUs, a file, no process
+       with the number of --server-pid
   64   wrong command line
   130  interrupted (the report says what was measured until then)
-When several apply, the first of 5, 3, 2, 130, 4 wins.";
+When several apply, the first of 5, 3, 2, 130, 1, 4 wins.";
 }
 
 #[cfg(test)]
@@ -62,6 +69,7 @@ mod tests {
             Exit::Connect,
             Exit::Broken,
             Exit::Interrupted,
+            Exit::Missed,
             Exit::NotValid,
             Exit::Ok,
         ];

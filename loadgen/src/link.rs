@@ -4,10 +4,11 @@ use hioload_platform::{ChunkPool, Token};
 use hioload_protocol::handshake::{
     ClientRequest, ExpectedAccept, HandshakeLimits, Parsed, Response, ResponseError, parse_response,
 };
-use hioload_protocol::{Connection, Role};
+use hioload_protocol::{Connection, Received, Resources, Role};
 
 use hioload::client::TlsWire;
 
+use crate::opens::Steps;
 use crate::outbox::Outbox;
 
 /// One connection: its socket, its protocol state and what it has to send.
@@ -19,10 +20,15 @@ pub(crate) struct Link {
     pub(crate) stage: Stage,
     /// The protocol state.
     pub(crate) ws: Connection,
+    /// What reads instead, when the client's own frames come back: they are
+    /// masked, as only a server takes them.
+    pub(crate) mirror: Option<Box<Connection>>,
     /// What it has to send.
     pub(crate) outbox: Outbox,
     /// What carries it, when that is not TCP as it is.
     pub(crate) tls: Option<Box<TlsWire>>,
+    /// When it came how far.
+    pub(crate) steps: Steps,
     /// Whether it is listed to be flushed at the end of the turn.
     pub(crate) dirty: bool,
 }
@@ -63,16 +69,24 @@ pub(crate) enum Answer {
 }
 
 impl Link {
-    /// A connection not begun.
-    pub(crate) fn new(pool: ChunkPool) -> Self {
+    /// A connection not begun; a `raw` one gets back its own frames.
+    pub(crate) fn new(pool: ChunkPool, raw: bool) -> Self {
         Self {
             token: None,
             stage: Stage::Idle,
             ws: Connection::new(Role::Client),
+            mirror: raw.then(|| Box::new(Connection::new(Role::Server))),
             outbox: Outbox::new(pool),
             tls: None,
+            steps: Steps::default(),
             dirty: false,
         }
+    }
+
+    /// What reads the bytes that arrive.
+    pub(crate) fn receive(&mut self, input: &mut [u8], resources: &mut Resources) -> Received {
+        let reader = self.mirror.as_deref_mut().unwrap_or(&mut self.ws);
+        reader.receive(input, resources, &mut self.outbox)
     }
 
     /// Whether something is queued.

@@ -1,8 +1,12 @@
 //! All connections of one thread.
 
+use std::collections::VecDeque;
+
 use hioload::client::{DialError, TlsPool};
-use hioload_platform::{ChunkPool, Driver, Token};
-use hioload_protocol::{CloseCode, DeflateConfig, Kind, Limits, MaskKeys, Resources};
+use hioload_platform::{ChunkPool, Driver, Nanos, Token};
+use hioload_protocol::{
+    CloseCode, Connection, DeflateConfig, Kind, Limits, MaskKeys, Resources, Role,
+};
 
 use crate::link::{Link, Stage};
 
@@ -16,26 +20,34 @@ pub(crate) struct Links {
     slots: Vec<u32>,
     dirty: Vec<u32>,
     open: usize,
+    opening: usize,
     attached: usize,
+    /// Connections to be opened, and when that was planned; each at most once.
+    wanted: VecDeque<(Nanos, u32)>,
+    /// Those whose close handshake began and has no deadline yet.
+    closing: Vec<Token>,
     pub(crate) resources: Resources,
     pub(crate) tls: TlsPool,
 }
 
 impl Links {
     /// `count` connections, none begun, that receive messages of up to
-    /// `max_message` bytes.
-    pub(crate) fn new(count: usize, max_message: usize, seed: u64) -> Self {
+    /// `max_message` bytes, `raw` ones or with WebSocket servers.
+    pub(crate) fn new(count: usize, max_message: usize, raw: bool, seed: u64) -> Self {
         let pool = ChunkPool::new();
         let limits = Limits {
             max_message,
             ..Limits::default()
         };
         Self {
-            list: (0..count).map(|_| Link::new(pool.clone())).collect(),
+            list: (0..count).map(|_| Link::new(pool.clone(), raw)).collect(),
             slots: Vec::new(),
             dirty: Vec::with_capacity(count),
             open: 0,
+            opening: 0,
             attached: 0,
+            wanted: VecDeque::new(),
+            closing: Vec::new(),
             resources: Resources::new(limits, MaskKeys::from_seed(seed), DeflateConfig::default()),
             tls: TlsPool::default(),
         }
@@ -49,6 +61,35 @@ impl Links {
     /// How many are open.
     pub(crate) fn open(&self) -> usize {
         self.open
+    }
+
+    /// How many are being opened.
+    pub(crate) fn opening(&self) -> usize {
+        self.opening
+    }
+
+    /// Has a connection without a socket opened, which was planned for
+    /// `planned`: for the first time, or again after it was released.
+    pub(crate) fn want(&mut self, index: usize, planned: Nanos) {
+        debug_assert!(self.list[index].token.is_none(), "it has a socket");
+        self.wanted
+            .push_back((planned, u32::try_from(index).unwrap_or(NONE)));
+    }
+
+    /// The next connection to be opened.
+    pub(crate) fn next_wanted(&mut self) -> Option<(Nanos, usize)> {
+        let (planned, index) = self.wanted.pop_front()?;
+        Some((planned, index as usize))
+    }
+
+    /// Takes back everything that was to be opened and has not begun.
+    pub(crate) fn want_nothing(&mut self) {
+        self.wanted.clear();
+    }
+
+    /// The sockets whose close handshake began since the last call.
+    pub(crate) fn take_closing(&mut self) -> std::vec::Drain<'_, Token> {
+        self.closing.drain(..)
     }
 
     /// Whether every socket is closed.
@@ -80,8 +121,11 @@ impl Links {
         }
         self.slots[token.index()] = u32::try_from(index).unwrap_or(NONE);
         self.attached += 1;
-        self.list[index].token = Some(token);
-        self.list[index].stage = Stage::Connecting;
+        self.opening += 1;
+        let link = &mut self.list[index];
+        link.ws = Connection::new(Role::Client);
+        link.token = Some(token);
+        link.stage = Stage::Connecting;
     }
 
     /// The connection's socket is closed.
@@ -97,14 +141,15 @@ impl Links {
 
     /// The handshake is done.
     pub(crate) fn opened(&mut self, index: usize) {
-        self.list[index].stage = Stage::Open;
+        self.leave(index, Stage::Open);
         self.open += 1;
     }
 
-    /// The connection is no longer open.
+    /// The connection is no longer open or opening.
     pub(crate) fn leave(&mut self, index: usize, stage: Stage) {
         let link = &mut self.list[index];
         self.open -= usize::from(link.is_open());
+        self.opening -= usize::from(link.is_opening());
         link.stage = stage;
     }
 
@@ -130,11 +175,20 @@ impl Links {
         self.touch(index);
     }
 
+    /// Pings the server on an open connection.
+    pub(crate) fn ping(&mut self, index: usize, payload: &[u8]) {
+        let link = &mut self.list[index];
+        let sent = link.ws.ping(payload, &mut self.resources, &mut link.outbox);
+        debug_assert!(sent.is_ok(), "an open connection has sent no Close frame");
+        self.touch(index);
+    }
+
     /// Starts the close handshake of an open connection.
     pub(crate) fn close(&mut self, index: usize) {
         let link = &mut self.list[index];
         link.ws
             .close(CloseCode::NORMAL, "", &mut self.resources, &mut link.outbox);
+        self.closing.extend(link.token);
         self.leave(index, Stage::Closing);
         self.touch(index);
     }

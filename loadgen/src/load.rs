@@ -16,6 +16,38 @@ pub(crate) trait Workload {
     /// The request target of connection `link`.
     fn target(&self, link: usize) -> String;
 
+    /// Whether connections open when the workload wants them to
+    /// ([`Links::want`]), not all before the start.
+    fn opens_by_itself(&self) -> bool {
+        false
+    }
+
+    /// Whether it has connections opened again after they ended, so that a
+    /// moment without any is not the end.
+    fn reopens(&self) -> bool {
+        self.opens_by_itself()
+    }
+
+    /// The handshake of connection `link` is done.
+    fn opened(&mut self, _links: &mut Links, _link: usize, _now: Nanos) {}
+
+    /// Connection `link` failed, before it was open or while it was. Whether
+    /// that is part of the load, which counts it, and no fault.
+    fn takes_failure(&mut self, _link: usize, _cause: &str, _now: Nanos) -> bool {
+        false
+    }
+
+    /// Connection `link` has no socket any more; it may be wanted again.
+    /// `clean` tells whether both Close frames were exchanged.
+    fn released(&mut self, _link: usize, _now: Nanos, _clean: bool) {}
+
+    /// The server pinged connection `link`; the protocol core has answered.
+    fn pinged(&mut self, _link: usize, _now: Nanos) {}
+
+    /// The server answered a ping on connection `link`, or sent a pong
+    /// unasked.
+    fn ponged(&mut self, _link: usize, _payload: &[u8], _now: Nanos) {}
+
     /// Sending starts at `start`; measured is `window`.
     fn begin(&mut self, start: Nanos, window: Window);
 
@@ -25,7 +57,8 @@ pub(crate) trait Workload {
     /// The kernel took what connection `link` had to send.
     fn unblocked(&mut self, link: usize);
 
-    /// Connection `link` ended before the end.
+    /// Connection `link` did not open, or ended before its time; that was
+    /// counted.
     fn ended(&mut self, link: usize);
 
     /// Queues what is to be sent at `now`.

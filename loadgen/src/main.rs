@@ -8,43 +8,80 @@
 #![forbid(unsafe_code)]
 
 mod broadcast;
+mod cause;
+mod chat;
 mod cli;
+mod connect;
 mod control;
 mod descriptors;
 mod echo;
 mod exit;
+mod find_max;
+mod goal;
+mod heard;
+mod help;
+mod html;
+mod idle;
+mod labels;
 mod link;
 mod links;
 mod load;
+mod mixed;
+mod opens;
+mod origin;
 mod outbox;
+mod output;
+mod part;
 mod payload;
 mod plan;
+mod probe;
+mod processes;
 mod progress;
 mod random;
+mod recent;
+mod reconnect;
+mod recorded;
 mod report;
+mod reporting;
+mod rooms;
 mod run;
+mod search;
 mod sequence;
+mod series;
+mod server_process;
 mod settings;
+mod shape;
 mod signals;
 mod size;
 mod source;
+mod spread;
+mod steps;
 mod summary;
+mod table;
 mod tally;
+mod together;
+mod tolerance;
 mod validity;
 mod worker;
 
-use std::fs::File;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::fmt::Display;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
+use serde::Serialize;
 
-use cli::Cli;
+use cli::{Cli, Job};
 use exit::Exit;
+use goal::Goals;
+use html::{MixPage, Page, SearchPage};
+use mixed::Scenario;
+use output::{Output, print};
 use report::Report;
 use settings::Settings;
+use signals::Watched;
 use summary::Summary;
+use together::Together;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -62,34 +99,88 @@ fn main() -> ExitCode {
     };
     let exit = match getrandom::u32() {
         Err(error) => complain(Exit::Environment, &format!("no random numbers: {error}")),
-        Ok(run) => match cli.settings(run) {
+        Ok(run) => match cli.job(run) {
             Err(message) => complain(Exit::Usage, &message),
-            Ok(settings) => generate(&settings),
+            Ok(Job::Run(settings)) if settings.is_part => part::serve(*settings),
+            Ok(Job::Run(settings)) => generate(&settings),
+            Ok(Job::Mixed(scenario)) => mix(&scenario),
+            Ok(Job::Print(text)) => match print(text) {
+                Ok(()) => Exit::Ok,
+                Err(message) => complain(Exit::Environment, &message),
+            },
         },
     };
     exit.code().into()
 }
 
-/// Where the JSON goes.
-enum Json {
-    Nowhere,
-    Stdout,
-    File(PathBuf, File),
-}
-
 fn generate(settings: &Settings) -> Exit {
-    let needed = descriptors::needed(settings.connections(), settings.threads);
-    let json = match descriptors::reserve(needed).and_then(|()| open(settings.json.as_deref())) {
-        Ok(json) => json,
+    let html = settings.reporting.html.as_deref();
+    let output = || Output::open(settings.json.as_deref(), html);
+    let (output, together, _watched) = match prepare(&[settings], output) {
+        Ok(prepared) => prepared,
         Err(message) => return complain(Exit::Environment, &message),
     };
-    if settings.insecure {
+    match &settings.find_max {
+        None => once(settings, &together, output),
+        Some(goals) => search(settings, goals, &together, output),
+    }
+}
+
+/// The groups of a scenario, and what they came to.
+fn mix(scenario: &Scenario) -> Exit {
+    let groups: Vec<&Settings> = scenario.groups.iter().collect();
+    let output = || Output::open(scenario.json.as_deref(), scenario.html.as_deref());
+    let (output, together, _watched) = match prepare(&groups, output) {
+        Ok(prepared) => prepared,
+        Err(message) => return complain(Exit::Environment, &message),
+    };
+    let (mix, exit) = match mixed::run(scenario, &together) {
+        Ok(mix) => mix,
+        Err(message) => return complain(Exit::Environment, &message),
+    };
+    if let Some(failure) = &mix.failure {
+        complain(exit, failure);
+    } else {
+        for reason in &mix.reasons {
+            eprintln!("NOT VALID: {reason}");
+        }
+    }
+    let table: Option<&dyn Display> = match mix.failure {
+        Some(_) => None,
+        None => Some(&mix),
+    };
+    deliver(exit, output, &mix, table, &MixPage(&mix))
+}
+
+/// Makes room for runs that are open at the same time, opens what their result
+/// is written to, and sees to it that a signal ends them with a report.
+fn prepare(
+    runs: &[&Settings],
+    output: impl FnOnce() -> Result<Output, String>,
+) -> Result<(Output, Arc<Together>, Watched), String> {
+    let in_each = |run: &Settings, number: usize| number.div_ceil(run.processes);
+    let connections = (runs.iter())
+        .map(|run| in_each(run, run.connections()))
+        .sum();
+    let threads = runs.iter().map(|run| in_each(run, run.threads)).sum();
+    descriptors::reserve(descriptors::needed(connections, threads))?;
+    let output = output()?;
+    for run in runs.iter().filter(|run| run.insecure) {
         eprintln!(
             "warning: --insecure: whoever answers as {} is believed",
-            settings.target
+            run.target
         );
     }
-    let ended = match run::run(settings) {
+    let together = Arc::new(Together::new(runs.len()));
+    let watched = Arc::clone(&together);
+    let watched = signals::watch(move || watched.interrupt())
+        .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    Ok((output, together, watched))
+}
+
+/// One run, and what it came to.
+fn once(settings: &Settings, together: &Together, output: Output) -> Exit {
+    let ended = match run::run(settings, together) {
         Ok(ended) => ended,
         Err(message) => return complain(Exit::Environment, &message),
     };
@@ -101,47 +192,38 @@ fn generate(settings: &Settings) -> Exit {
             eprintln!("NOT VALID: {reason}");
         }
     }
-    match write(&summary, json) {
+    let report = Report(&summary);
+    let table: Option<&dyn Display> = match summary.failure {
+        Some(_) => None,
+        None => Some(&report),
+    };
+    deliver(exit, output, &summary, table, &Page(&summary))
+}
+
+/// The rounds of a search, and what they came to.
+fn search(settings: &Settings, goals: &Goals, together: &Together, output: Output) -> Exit {
+    let (found, exit) = match find_max::find_max(settings, goals, together) {
+        Ok(found) => found,
+        Err(message) => return complain(Exit::Environment, &message),
+    };
+    if let Some(failure) = &found.failure {
+        complain(exit, failure);
+    }
+    deliver(exit, output, &found, Some(&found), &SearchPage(&found))
+}
+
+/// Writes a result, which may fail where it succeeded.
+fn deliver(
+    exit: Exit,
+    output: Output,
+    result: &impl Serialize,
+    table: Option<&dyn Display>,
+    page: &impl Display,
+) -> Exit {
+    match output.write(result, table, page) {
         Ok(()) => exit,
         Err(error) => complain(exit.min(Exit::Environment), &error),
     }
-}
-
-/// Opens the file before the run, so that a long one is not in vain.
-fn open(path: Option<&Path>) -> Result<Json, String> {
-    match path {
-        None => Ok(Json::Nowhere),
-        Some(path) if path == Path::new("-") => Ok(Json::Stdout),
-        Some(path) => match File::create(path) {
-            Ok(file) => Ok(Json::File(path.to_owned(), file)),
-            Err(error) => Err(format!("cannot write {}: {error}", path.display())),
-        },
-    }
-}
-
-/// Prints the table, unless the JSON takes its place, and writes the JSON.
-fn write(summary: &Summary, json: Json) -> Result<(), String> {
-    let mut text = serde_json::to_string_pretty(summary)
-        .map_err(|error| format!("cannot write JSON: {error}"))?;
-    text.push('\n');
-    match json {
-        Json::Stdout => return print(&text),
-        Json::File(path, mut file) => file
-            .write_all(text.as_bytes())
-            .map_err(|error| format!("cannot write {}: {error}", path.display()))?,
-        Json::Nowhere => {}
-    }
-    if summary.failure.is_none() {
-        print(&Report(summary).to_string())?;
-    }
-    Ok(())
-}
-
-fn print(text: &str) -> Result<(), String> {
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| format!("cannot write to standard output: {error}"))
 }
 
 fn complain(exit: Exit, message: &str) -> Exit {

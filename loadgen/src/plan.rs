@@ -2,6 +2,8 @@
 
 use hioload_platform::Nanos;
 
+use crate::shape::Curve;
+
 /// Planned times are whole multiples of this after the start, so that messages
 /// less than this apart are planned for the same instant and leave in one turn.
 /// Every sleep between two sends arms a timer and gives up the CPU, which costs
@@ -11,17 +13,17 @@ const TICK: Nanos = 100_000;
 
 /// The send times of one thread's share of the senders.
 ///
-/// All senders of a run send at the same constant rate, staggered evenly: with
-/// `total` senders and one message every `interval` nanoseconds, sender `g`
-/// sends its message `k` at `start + (k * total + g) * interval`, rounded down
-/// to a [`TICK`]. A thread owns the senders `first`, `first + stride`, ..., so
-/// that every thread's share is even as well. Nothing is stored per message: a
-/// sender that lags behind can recompute what it owes.
+/// All senders of a run send at the same rate, staggered evenly: with `total`
+/// senders, sender `g` sends its message `k` when `k * total + g` messages were
+/// due by the [`Curve`], rounded down to a [`TICK`]. A thread owns the senders
+/// `first`, `first + stride`, ..., so that every thread's share is even as
+/// well. Nothing is stored per message: a sender that lags behind can recompute
+/// what it owes.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     start: Nanos,
     end: Nanos,
-    interval: f64,
+    curve: Curve,
     total: u64,
     stride: u64,
     first: u64,
@@ -44,13 +46,13 @@ pub(crate) struct Share {
 }
 
 impl Plan {
-    /// A plan of `rate` messages per second over all senders of the run, for
-    /// the times `start..end`.
-    pub(crate) fn new(rate: f64, share: Share, start: Nanos, end: Nanos) -> Self {
+    /// A plan of the messages of `curve` over all senders of the run, for the
+    /// times `start..end`.
+    pub(crate) fn new(curve: Curve, share: Share, start: Nanos, end: Nanos) -> Self {
         Self {
             start,
             end,
-            interval: 1e9 / rate,
+            curve,
             total: share.total,
             stride: share.stride,
             first: share.first,
@@ -68,7 +70,7 @@ impl Plan {
             clippy::cast_sign_loss,
             reason = "positive, and saturates after 584 years"
         )]
-        let offset = (place as f64 * self.interval) as u64;
+        let offset = self.curve.due(place).round() as u64;
         self.start.saturating_add(offset - offset % TICK)
     }
 
@@ -104,12 +106,20 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::shape::Shape;
 
     const SECOND: Nanos = 1_000_000_000;
 
     fn drain(plan: &mut Plan, now: Nanos) -> Vec<(usize, Nanos)> {
         std::iter::from_fn(|| plan.due(now)).collect()
+    }
+
+    /// As long as any of these tests looks.
+    fn constant(rate: f64) -> Curve {
+        Curve::new(rate, &Shape::Constant, 0, 100 * SECOND)
     }
 
     fn alone(senders: usize) -> Share {
@@ -123,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_second_holds_exactly_the_rate() {
-        let mut plan = Plan::new(1000.0, alone(7), SECOND, 2 * SECOND);
+        let mut plan = Plan::new(constant(1000.0), alone(7), SECOND, 2 * SECOND);
         let sent = drain(&mut plan, 10 * SECOND);
         assert_eq!(sent.len(), 1000);
         assert_eq!(plan.next(), None);
@@ -131,7 +141,7 @@ mod tests {
 
     #[test]
     fn times_are_evenly_spread_and_in_order() {
-        let mut plan = Plan::new(1000.0, alone(7), 0, SECOND);
+        let mut plan = Plan::new(constant(1000.0), alone(7), 0, SECOND);
         let sent = drain(&mut plan, SECOND);
         for (index, &(sender, planned)) in sent.iter().enumerate() {
             assert_eq!(sender, index % 7);
@@ -141,7 +151,7 @@ mod tests {
 
     #[test]
     fn nothing_is_due_before_its_time() {
-        let mut plan = Plan::new(10.0, alone(1), 500, SECOND);
+        let mut plan = Plan::new(constant(10.0), alone(1), 500, SECOND);
         assert_eq!(plan.due(499), None);
         assert_eq!(plan.due(500), Some((0, 500)));
         assert_eq!(plan.due(500), None);
@@ -159,7 +169,7 @@ mod tests {
                 first,
                 senders,
             };
-            let mut plan = Plan::new(1000.0, share, 0, SECOND);
+            let mut plan = Plan::new(constant(1000.0), share, 0, SECOND);
             times.extend(
                 drain(&mut plan, SECOND)
                     .into_iter()
@@ -173,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_lagging_sender_can_recompute_what_it_owes() {
-        let mut plan = Plan::new(100.0, alone(3), 0, SECOND);
+        let mut plan = Plan::new(constant(100.0), alone(3), 0, SECOND);
         let sent = drain(&mut plan, 65_000_000);
         assert_eq!(sent.len(), 7);
         assert_eq!((plan.taken(0), plan.taken(1), plan.taken(2)), (3, 2, 2));
@@ -188,10 +198,71 @@ mod tests {
 
     #[test]
     fn a_stopped_plan_and_a_plan_without_senders_yield_nothing() {
-        let mut plan = Plan::new(1000.0, alone(1), 0, SECOND);
+        let mut plan = Plan::new(constant(1000.0), alone(1), 0, SECOND);
         plan.stop(2_000_000);
         assert_eq!(drain(&mut plan, SECOND).len(), 2);
-        let mut none = Plan::new(1000.0, alone(0), 0, SECOND);
+        let mut none = Plan::new(constant(1000.0), alone(0), 0, SECOND);
         assert_eq!((none.next(), none.due(SECOND)), (None, None));
+    }
+
+    #[test]
+    fn a_plan_changes_its_rate_at_the_borders_of_steps() {
+        let shape = Shape::Steps { then: vec![500.0] };
+        let curve = Curve::new(1000.0, &shape, 0, 2 * SECOND);
+        let mut plan = Plan::new(curve, alone(3), SECOND, 3 * SECOND);
+        let sent = drain(&mut plan, 3 * SECOND);
+        let in_first = sent.iter().filter(|sent| sent.1 < 2 * SECOND).count();
+        assert_eq!((in_first, sent.len()), (1000, 1500));
+        assert_eq!(sent[1001].1 - sent[1000].1, 2_000_000);
+    }
+
+    fn shapes() -> impl Strategy<Value = Shape> {
+        prop_oneof![
+            Just(Shape::Constant),
+            (0.0..5_000.0_f64).prop_map(|to| Shape::Ramp { to }),
+            prop::collection::vec(0.1..5_000.0_f64, 0..5).prop_map(|then| Shape::Steps { then }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn threads_share_every_shape_in_order_and_without_gaps_or_overlap(
+            shape in shapes(),
+            rate in 0.1..5_000.0_f64,
+            total in 1..12_u64,
+            threads in 1..5_u64,
+            warmup in 0..2_u64,
+        ) {
+            // Whole milliseconds for up to five steps.
+            let (warmup, duration) = (warmup * SECOND, 1_200_000_000);
+            let curve = Curve::new(rate, &shape, warmup, duration);
+            let end = SECOND + warmup + duration;
+            let place = |share: Share, sender: usize, round: u64| {
+                round * total + share.first + threads * sender as u64
+            };
+            let mut places = Vec::new();
+            for first in 0..threads {
+                let senders = (first..total).step_by(usize::try_from(threads).unwrap()).count();
+                let share = Share { total, stride: threads, first, senders };
+                let mut plan = Plan::new(curve.clone(), share, SECOND, end);
+                let sent = drain(&mut plan, end);
+                prop_assert!(sent.is_sorted_by_key(|sent| sent.1));
+                prop_assert_eq!(plan.next(), None);
+                for sender in 0..senders {
+                    let of_sender: Vec<_> =
+                        sent.iter().filter(|sent| sent.0 == sender).map(|sent| sent.1).collect();
+                    let recomputed: Vec<_> =
+                        (0..plan.taken(sender)).map(|round| plan.planned(sender, round)).collect();
+                    prop_assert_eq!(of_sender, recomputed);
+                    places.extend((0..plan.taken(sender)).map(|round| place(share, sender, round)));
+                }
+            }
+            places.sort_unstable();
+            let count = places.len() as u64;
+            prop_assert_eq!(places, (0..count).collect::<Vec<_>>());
+            // The first message is due at once, so a started one counts whole.
+            prop_assert!((count as f64 - curve.total().ceil()).abs() <= 1.0);
+            prop_assert!(count as f64 >= curve.total() - 1e-6);
+        }
     }
 }

@@ -9,20 +9,24 @@ use hioload_platform::clock::{self, Clock};
 use hioload_platform::{DriverError, Nanos, Wake, affinity};
 
 use crate::broadcast::{Broadcast, Membership};
+use crate::chat::Chat;
+use crate::connect::Connect;
 use crate::control::Control;
 use crate::echo::Echo;
+use crate::idle::Idle;
 use crate::load::Workload;
+use crate::part;
+use crate::processes;
 use crate::progress::Progress;
+use crate::reconnect::Reconnect;
+use crate::rooms::Rooms;
+use crate::server_process::Watcher;
 use crate::settings::{Load, Settings};
-use crate::signals;
 use crate::summary::Ended;
 use crate::tally::{Tally, Window};
+use crate::together::{News, Place, Together};
 use crate::validity::Spent;
 use crate::worker::{Failure, Outcome, Worker};
-
-/// From the last handshake to the first message: time for the server's shards
-/// to learn of the last subscription, and for every thread to be woken.
-const SETTLE: Nanos = 200_000_000;
 
 /// How late the kernel may wake a generator thread, in nanoseconds. With the
 /// default of 50 microseconds half of all messages left 45 microseconds late,
@@ -35,19 +39,20 @@ enum Note<W> {
     Started(W),
     /// All connections of a thread are open.
     Ready,
-    /// Something failed; every thread is to give up.
-    Failed,
-    /// A signal arrived.
-    Interrupted,
+    /// A thread ends before its time; every thread is to look whether to end
+    /// now, or to give up.
+    GivenUp,
+    /// What concerns all runs.
+    Heard(News),
     /// A thread is done.
     Done(usize, Box<Result<Outcome, Failure>>),
 }
 
-/// Runs the load and returns what it came to.
+/// Runs the load, `together` with others, and returns what it came to.
 ///
 /// # Errors
 /// When this machine does not allow the run.
-pub(crate) fn run(settings: &Settings) -> Result<Ended, String> {
+pub(crate) fn run(settings: &Settings, together: &Together) -> Result<Ended, String> {
     let selection = Selection::of(settings.backend).map_err(|error| error.to_string())?;
     if let Some(cause) = &selection.fallback
         && !settings.quiet
@@ -55,48 +60,55 @@ pub(crate) fn run(settings: &Settings) -> Result<Ended, String> {
         let backend = selection.backend;
         eprintln!("hioload-loadgen: generating with {backend}: {cause}");
     }
-    selection.run(Generate(settings))
+    if settings.processes > 1 && settings.part.is_none() {
+        return processes::run(settings, together, selection.backend);
+    }
+    selection.run(Generate { settings, together })
 }
 
 /// A run on the backend that was selected.
-struct Generate<'a>(&'a Settings);
+struct Generate<'a> {
+    settings: &'a Settings,
+    together: &'a Together,
+}
 
 impl Run for Generate<'_> {
     type Output = Result<Ended, String>;
 
     fn run<D: Native>(self) -> Self::Output {
-        generate::<D>(self.0)
+        generate::<D>(self.settings, self.together)
     }
 }
 
-fn generate<D: Native>(settings: &Settings) -> Result<Ended, String> {
-    let publishers = match settings.load {
-        Load::Broadcast { publishers, .. } => publishers,
-        Load::Echo { .. } => 0,
+fn generate<D: Native>(settings: &Settings, together: &Together) -> Result<Ended, String> {
+    let server = Watcher::begin(settings)?;
+    let rooms = match settings.load {
+        Load::Chat(talk) => Rooms::new(talk.rooms, talk.grace),
+        _ => Rooms::new(0, 0),
     };
-    let control = Arc::new(Control::new(settings.threads, publishers));
+    let control = Arc::new(Control::new(settings.threads, settings.publishers(), rooms));
     let (notes, inbox) = mpsc::channel();
-    let on_signal = notes.clone();
-    let _watched = signals::watch(move || {
-        // The main thread is gone only when the process is about to end.
-        drop(on_signal.send(Note::Interrupted));
-    })
-    .map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let listener = notes.clone();
+    // The conductor is gone only after its place is.
+    let place = together.enter(move |news| drop(listener.send(Note::Heard(news))));
     let mut threads = Vec::new();
-    for thread in 0..settings.threads {
+    for thread in settings.own_threads() {
         let handle = start::<D>(settings, thread, &control, &notes)
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         threads.push(handle);
     }
     let mut conductor = Conductor {
         settings,
+        place,
         control,
         inbox,
         clock: Clock::new(),
         wakers: Vec::new(),
         ready: 0,
         interrupted: false,
-        outcomes: (0..settings.threads).map(|_| None).collect(),
+        reported: part::Reported::default(),
+        server,
+        outcomes: settings.own_threads().map(|_| None).collect(),
     };
     conductor.conduct(&threads);
     Ok(conductor.end(D::BACKEND))
@@ -158,6 +170,22 @@ fn work<D: Native>(
             let load = Broadcast::new(settings, members, rate, thread, Arc::clone(control));
             drive(driver, load, settings, control, thread, notes)
         }
+        Load::Idle { ping_interval, .. } => {
+            let load = Idle::new(settings, ping_interval, thread);
+            drive(driver, load, settings, control, thread, notes)
+        }
+        Load::Reconnect { backoff, .. } => {
+            let load = Reconnect::new(settings, backoff, thread);
+            drive(driver, load, settings, control, thread, notes)
+        }
+        Load::Chat(talk) => {
+            let load = Chat::new(settings, talk, thread, Arc::clone(control));
+            drive(driver, load, settings, control, thread, notes)
+        }
+        Load::Connect(storm) => {
+            let load = Connect::new(settings, storm, thread);
+            drive(driver, load, settings, control, thread, notes)
+        }
     }
 }
 
@@ -183,19 +211,23 @@ fn drive<D: Native, W: Workload>(
     let worker = Worker::new(driver, load, settings, Arc::clone(control), thread, seed);
     // The main thread outlives the workers, so a note always arrives.
     let ready = || drop(notes.send(Note::Ready));
-    let failed = || drop(notes.send(Note::Failed));
-    worker.run(ready, failed)
+    let given_up = || drop(notes.send(Note::GivenUp));
+    worker.run(ready, given_up)
 }
 
 /// The main thread's view of a run.
 struct Conductor<'a, W> {
     settings: &'a Settings,
+    place: Place<'a>,
     control: Arc<Control>,
     inbox: Receiver<Note<W>>,
     clock: Clock,
     wakers: Vec<W>,
     ready: usize,
     interrupted: bool,
+    /// What another process knows of this one.
+    reported: part::Reported,
+    server: Watcher,
     outcomes: Vec<Option<Result<Outcome, Failure>>>,
 }
 
@@ -204,12 +236,21 @@ impl<W: Wake> Conductor<'_, W> {
     fn conduct(&mut self, threads: &[JoinHandle<()>]) {
         let mut progress = Progress::new(self.settings);
         while self.outcomes.iter().any(Option::is_none) {
-            match self.inbox.recv_timeout(progress.interval()) {
+            let now = self.clock.now();
+            let interval = self
+                .server
+                .interval(&self.control, now, progress.interval());
+            match self.inbox.recv_timeout(interval) {
                 Ok(note) => self.heed(note),
                 Err(RecvTimeoutError::Timeout) => self.bury(threads),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            progress.show(&self.control, self.clock.now());
+            let now = self.clock.now();
+            self.server.look(&self.control, now);
+            progress.show(&self.control, now);
+            if self.settings.part.is_some() {
+                part::report(self.settings, &self.control, &mut self.reported);
+            }
         }
         progress.end();
     }
@@ -224,22 +265,38 @@ impl<W: Wake> Conductor<'_, W> {
             }
             Note::Ready => {
                 self.ready += 1;
-                if self.ready == self.settings.threads {
-                    self.control.start_at(self.clock.now() + SETTLE);
-                    self.wake_all();
+                if self.ready == self.outcomes.len() {
+                    self.place.ready();
                 }
             }
-            Note::Failed => self.wake_all(),
-            Note::Interrupted => {
+            Note::Heard(News::Start(at)) => {
+                self.control.start_at(at + self.settings.start);
+                self.wake_all();
+            }
+            Note::Heard(News::Stop) => {
                 self.interrupted = true;
                 self.control.stop();
                 self.wake_all();
             }
+            Note::Heard(News::Abort) => {
+                self.control.abort();
+                self.wake_all();
+            }
+            Note::Heard(News::Published(counts)) => self.control.finish_all(&counts),
+            Note::GivenUp => {
+                // A run that ends early for its own reasons leaves the others.
+                if self.control.aborted() {
+                    self.place.fail();
+                }
+                self.wake_all();
+            }
             Note::Done(thread, result) => {
                 if result.is_err() {
+                    self.place.fail();
                     self.wake_all();
                 }
-                self.outcomes[thread] = Some(*result);
+                let index = thread - self.settings.own_threads().start;
+                self.outcomes[index] = Some(*result);
             }
         }
     }
@@ -249,6 +306,7 @@ impl<W: Wake> Conductor<'_, W> {
         for (outcome, thread) in self.outcomes.iter_mut().zip(threads) {
             if outcome.is_none() && thread.is_finished() {
                 self.control.abort();
+                self.place.fail();
                 let died = "a generator thread panicked; this is a bug of the generator";
                 *outcome = Some(Err(Failure::Machine(died.into())));
             }
@@ -265,6 +323,7 @@ impl<W: Wake> Conductor<'_, W> {
     fn end(self, backend: Backend) -> Ended {
         let mut tally = Tally::new(Window { from: 0, to: 0 });
         let mut threads = Vec::new();
+        let mut steps = Vec::new();
         let mut failure: Option<Failure> = None;
         for outcome in self.outcomes.into_iter().flatten() {
             match outcome {
@@ -275,6 +334,7 @@ impl<W: Wake> Conductor<'_, W> {
                         measured: outcome.measured,
                     };
                     threads.push((spent, outcome.connections));
+                    steps.push(outcome.steps);
                 }
                 Err(error) => failure = failure.or(Some(error)),
             }
@@ -284,6 +344,8 @@ impl<W: Wake> Conductor<'_, W> {
             backend,
             tally,
             threads,
+            steps,
+            server: self.server.end(),
             interrupted: self.interrupted,
             failure,
         }

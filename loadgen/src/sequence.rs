@@ -35,6 +35,14 @@ pub(crate) enum Arrival {
 }
 
 impl Sequence {
+    /// A stream of which the numbers below `first` are not waited for.
+    pub(crate) fn starting(first: u64) -> Self {
+        Self {
+            next: first,
+            missing: None,
+        }
+    }
+
     /// The number expected next; all below have arrived or are missing.
     pub(crate) fn next(&self) -> u64 {
         self.next

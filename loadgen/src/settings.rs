@@ -1,5 +1,6 @@
 //! What a run is to do, checked.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use hioload::DeflateConfig;
@@ -7,9 +8,17 @@ use hioload::client::{ClientTls, Target};
 use hioload_platform::Nanos;
 use hioload_platform::backend::Choice;
 use hioload_protocol::Kind;
+use serde::{Deserialize, Serialize};
 
+use crate::chat::Talk;
+use crate::connect::Storm;
+use crate::goal::Goals;
+use crate::reconnect::Backoff;
+use crate::reporting::Reporting;
+use crate::shape::{Curve, Shape};
 use crate::size::Sizes;
 use crate::source::Sources;
+use crate::tolerance::Tolerance;
 
 /// Messages of one connection that may be unanswered in an open loop; beyond
 /// it the plan waits for the server. Bounds the memory of a connection, and is
@@ -52,20 +61,50 @@ pub(crate) struct Settings {
     pub(crate) connect_concurrency: usize,
     /// How long one connection may take to open.
     pub(crate) timeout: Nanos,
+    /// How many connections may fail.
+    pub(crate) tolerate: Tolerance,
     /// Payload sizes.
     pub(crate) sizes: Sizes,
+    /// The server returns bytes as they are, without a handshake.
+    pub(crate) raw: bool,
     /// Text or binary.
     pub(crate) kind: Kind,
     /// Where the JSON goes; `-` is standard output.
     pub(crate) json: Option<PathBuf>,
     /// Whether numbers that are not valid fail the run.
     pub(crate) require_valid: bool,
+    /// What is measured and written beside.
+    pub(crate) reporting: Reporting,
     /// No live progress.
     pub(crate) quiet: bool,
     /// Random, so that messages of another run are recognised.
     pub(crate) run: u32,
     /// How connections are used.
     pub(crate) load: Load,
+    /// How the rate of an open loop goes on after the warm-up.
+    pub(crate) shape: Shape,
+    /// Processes that share the run.
+    pub(crate) processes: usize,
+    /// Whether this process is to become one of them.
+    pub(crate) is_part: bool,
+    /// Which of them it is.
+    pub(crate) part: Option<Part>,
+    /// The group's name in a scenario.
+    pub(crate) name: Option<String>,
+    /// How long after all groups of a scenario are connected it starts.
+    pub(crate) start: Nanos,
+    /// The goals of a search for the highest rate, which the load's rate
+    /// begins.
+    pub(crate) find_max: Option<Goals>,
+}
+
+/// One of the processes that share a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Counts from 0.
+    pub(crate) number: usize,
+    /// How many there are.
+    pub(crate) of: usize,
 }
 
 /// The kind of run.
@@ -89,6 +128,50 @@ pub(crate) enum Load {
         /// Publishes per second over all publishers.
         rate: f64,
     },
+    /// Connections open, have one message echoed, and close.
+    Connect(Storm),
+    /// Users talk in rooms, and go from one to another.
+    Chat(Talk),
+    /// Connections are held; pings are answered, and sent if asked.
+    Idle {
+        /// How many.
+        connections: usize,
+        /// Between two pings of one connection.
+        ping_interval: Option<Nanos>,
+    },
+    /// Connections are held, and come back when the server drops them.
+    Reconnect {
+        /// How many.
+        connections: usize,
+        /// How long they wait before they try again.
+        backoff: Backoff,
+    },
+}
+
+impl Load {
+    /// Whether connections are opened during the run, so that how many there
+    /// are is known at its end.
+    pub(crate) fn opens_more(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Chat(_))
+    }
+
+    /// Why several processes can not share it; `None` when they can.
+    pub(crate) fn in_one_process(&self) -> Option<&'static str> {
+        match self {
+            Self::Chat(_) => Some("who is in a room is known to one process alone"),
+            Self::Reconnect { .. } => {
+                Some("when an outage began and ended is known to one process's clock alone")
+            }
+            Self::Echo { .. } | Self::Broadcast { .. } | Self::Connect(_) | Self::Idle { .. } => {
+                None
+            }
+        }
+    }
+
+    /// Whether connections last a moment and others take their place.
+    pub(crate) fn renews(&self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
 }
 
 /// When echo connections send.
@@ -110,18 +193,81 @@ impl Settings {
     /// Connections of the run.
     pub(crate) fn connections(&self) -> usize {
         match self.load {
-            Load::Echo { connections, .. } => connections,
+            Load::Echo { connections, .. }
+            | Load::Idle { connections, .. }
+            | Load::Reconnect { connections, .. } => connections,
             Load::Broadcast {
                 publishers,
                 subscribers,
                 ..
             } => publishers + subscribers,
+            Load::Connect(storm) => storm.concurrency,
+            Load::Chat(talk) => talk.users,
         }
+    }
+
+    /// Messages, or connections of a storm, per second that an open loop begins
+    /// with.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        match self.load {
+            Load::Echo {
+                pace: Pace::Open { rate },
+                ..
+            }
+            | Load::Broadcast { rate, .. } => Some(rate),
+            Load::Connect(storm) => storm.rate,
+            Load::Echo { .. } | Load::Chat(_) | Load::Idle { .. } | Load::Reconnect { .. } => None,
+        }
+    }
+
+    /// Round `number` of a search: another rate, and another run, so that
+    /// messages of an earlier round are recognised.
+    pub(crate) fn at_rate(&self, per_second: f64, number: usize) -> Self {
+        let mut round = self.clone();
+        round.run = self.run.wrapping_add(u32::try_from(number).unwrap_or(0));
+        match &mut round.load {
+            Load::Echo {
+                pace: Pace::Open { rate },
+                ..
+            }
+            | Load::Broadcast { rate, .. } => *rate = per_second,
+            Load::Connect(storm) => storm.rate = Some(per_second),
+            Load::Echo { .. } | Load::Chat(_) | Load::Idle { .. } | Load::Reconnect { .. } => {}
+        }
+        round
+    }
+
+    /// Connections that publish to topics.
+    pub(crate) fn publishers(&self) -> usize {
+        match self.load {
+            Load::Broadcast { publishers, .. } => publishers,
+            _ => 0,
+        }
+    }
+
+    /// The threads of the run that this process has.
+    pub(crate) fn own_threads(&self) -> Range<usize> {
+        let Part { number, of } = self.part.unwrap_or(Part { number: 0, of: 1 });
+        number * self.threads / of..(number + 1) * self.threads / of
+    }
+
+    /// Whether so many connections that failed to open end the run at once. A
+    /// share of the connections that a load opens as it goes is known only at
+    /// its end.
+    pub(crate) fn gives_up(&self, failed: u64) -> bool {
+        let known_later = self.load.opens_more() && matches!(self.tolerate, Tolerance::Share(_));
+        !known_later && !self.tolerate.allows(failed, self.connections() as u64)
     }
 
     /// Connections of thread `thread`: `thread`, `thread + threads`, ...
     pub(crate) fn share(&self, thread: usize) -> usize {
         share(self.connections(), thread, self.threads)
+    }
+
+    /// The rate over the whole run, for a load that begins with `rate` messages
+    /// per second.
+    pub(crate) fn curve(&self, rate: f64) -> Curve {
+        Curve::new(rate, &self.shape, self.warmup, self.duration)
     }
 
     /// The name of topic `topic`, with the run's number so that runs against

@@ -17,6 +17,9 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
+    /// Of runs that send no messages.
+    pub(crate) const NONE: Self = Self { min: 0, max: 0 };
+
     /// The smallest payload.
     pub(crate) fn min(self) -> usize {
         self.min

@@ -62,7 +62,21 @@ impl Sources {
         };
         Some(SocketAddr::new(ip, 0))
     }
+
+    /// The address for the connection begun as number `begun`, where each lasts
+    /// a moment and its port stays behind.
+    pub(crate) fn in_turn(&self, begun: usize) -> Option<SocketAddr> {
+        match self {
+            Self::Loopback => Some(SocketAddr::new(loopback_address(begun % RENEWED), 0)),
+            Self::Any | Self::List(_) => self.of(begun),
+        }
+    }
 }
+
+/// Loopback addresses that short connections use in turn: a port whose
+/// connection the client closed first is held for a second, and 16 times 28,000
+/// ports outlast that.
+const RENEWED: usize = 16;
 
 /// `127.0.0.1` and those after it.
 fn loopback_address(index: usize) -> IpAddr {
@@ -88,6 +102,16 @@ mod tests {
         assert_eq!(ip(12_000, &sources), "127.0.0.2");
         assert_eq!(ip(1_000_000, &sources), "127.0.0.84");
         assert_eq!(ip(12_000 * 255, &sources), "127.0.1.0");
+    }
+
+    #[test]
+    fn short_connections_on_loopback_take_addresses_in_turn() {
+        let sources = Sources::choose("127.0.0.1:8000".parse().unwrap(), &[], None).unwrap();
+        let of = |begun| sources.in_turn(begun).unwrap().ip().to_string();
+        assert_eq!(
+            [0, 1, 15, 16].map(of),
+            ["127.0.0.1", "127.0.0.2", "127.0.0.16", "127.0.0.1"]
+        );
     }
 
     #[test]

@@ -3,12 +3,22 @@
 use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use hioload_platform::Nanos;
 
+use crate::cause;
+use crate::chat::Visits;
+use crate::idle::Beats;
+use crate::opens::Opens;
+use crate::recent::Recording;
+use crate::reconnect::Comeback;
+use crate::recorded;
+use crate::series::Series;
+
 /// Latencies are kept to three significant digits, up to an hour; what is
 /// longer counts as an hour.
-const MAX_LATENCY: Nanos = 3_600_000_000_000;
+pub(crate) const MAX_LATENCY: Nanos = 3_600_000_000_000;
 const DIGITS: u8 = 3;
 
 /// A message that left this much after its planned time was late.
@@ -17,11 +27,8 @@ pub(crate) const LATE: Nanos = 1_000_000;
 /// Faults described in words, per thread.
 const MAX_EXAMPLES: usize = 5;
 
-/// Causes of unexpected closes told apart; the rest counts as one.
-const MAX_CAUSES: usize = 32;
-
 /// When the measurement takes place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Window {
     /// First nanosecond that counts.
     pub(crate) from: Nanos,
@@ -37,7 +44,7 @@ impl Window {
 }
 
 /// Messages and their payload bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Volume {
     /// How many.
     pub(crate) messages: u64,
@@ -58,7 +65,7 @@ impl Volume {
 }
 
 /// Counts of one thread, or of all together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Tally {
     /// The measurement; the warm-up and the drain are outside.
     pub(crate) window: Window,
@@ -73,9 +80,11 @@ pub(crate) struct Tally {
     /// Receipts that the messages sent in the whole run should cause.
     pub(crate) expected_total: u64,
     /// Of messages planned within the window: from the planned time to receipt.
+    #[serde(with = "recorded")]
     pub(crate) latency: Histogram<u64>,
     /// Of messages planned within the window: from the planned time to when the
     /// generator came to send them.
+    #[serde(with = "recorded")]
     pub(crate) lateness: Histogram<u64>,
     /// Of these, those more than [`LATE`].
     pub(crate) late: u64,
@@ -84,14 +93,38 @@ pub(crate) struct Tally {
     pub(crate) held_back: u64,
     /// Planned, but still kept back when the drain ended.
     pub(crate) unsent: u64,
+    /// Of the expected, those that nobody can demand any more, since their
+    /// receiver's or sender's connection failed; it is counted as a fault.
+    pub(crate) cut_off: u64,
+    /// Whether latencies are to be had from this run at all.
+    pub(crate) timed: bool,
     /// Connections that agreed on permessage-deflate.
     pub(crate) deflated: u64,
+    /// The measurement over time.
+    pub(crate) series: Series,
+    /// Latencies for the live view, if there is one.
+    #[serde(skip)]
+    pub(crate) recording: Option<Recording>,
+    /// How connections opened.
+    pub(crate) opens: Opens,
+    /// Joins and leaves, where users chat.
+    pub(crate) visits: Option<Visits>,
+    /// Pings and pongs, where connections are idle.
+    pub(crate) beats: Option<Beats>,
+    /// How connections came back, where that is the load. Its times are those of
+    /// one process's clock, so that only a run of one process has it.
+    #[serde(skip)]
+    pub(crate) comeback: Option<Box<Comeback>>,
     /// What went wrong.
     pub(crate) faults: Faults,
+    /// The messages planned for each step of the rate, in a tally whose window
+    /// is the step; empty without steps. Of the faults only `lost` is known by
+    /// step.
+    pub(crate) steps: Vec<Self>,
 }
 
 /// What went wrong, by cause, in the whole run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Faults {
     /// Never came back. Known only when all threads' counts are together.
     pub(crate) lost: u64,
@@ -132,8 +165,49 @@ impl Tally {
             late: 0,
             held_back: 0,
             unsent: 0,
+            cut_off: 0,
+            timed: true,
             deflated: 0,
+            series: Series::new(),
+            recording: None,
+            opens: Opens::default(),
+            visits: None,
+            beats: None,
+            comeback: None,
             faults: Faults::default(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Measures within `window`, and each step of the rate by itself.
+    pub(crate) fn measure(&mut self, window: Window, steps: &[Window]) {
+        self.window = window;
+        self.steps = steps.iter().copied().map(Self::new).collect();
+    }
+
+    /// Ends the measurement, and with it the step under way, at `end` when that
+    /// is earlier.
+    pub(crate) fn end_at(&mut self, end: Nanos) {
+        self.window.to = self.window.to.min(end);
+        for step in &mut self.steps {
+            step.end_at(end);
+        }
+    }
+
+    /// The step that `at` belongs to.
+    fn step(&mut self, at: Nanos) -> Option<&mut Self> {
+        let index = self.steps.partition_point(|step| step.window.to <= at);
+        let step = self.steps.get_mut(index);
+        step.filter(|step| step.window.contains(at))
+    }
+
+    /// A message planned for `planned` was handed to its connection and should
+    /// cause so many receipts.
+    pub(crate) fn expect(&mut self, planned: Nanos, receipts: u64) {
+        self.expected_total += receipts;
+        if let Some(step) = self.step(planned) {
+            step.sent_total += 1;
+            step.expected_total += receipts;
         }
     }
 
@@ -142,17 +216,64 @@ impl Tally {
         self.sent_total += 1;
         if self.window.contains(now) {
             self.sent.add(bytes);
+            self.series.sent(self.window, now, bytes);
+            if let Some(step) = self.step(now) {
+                step.sent.add(bytes);
+            }
         }
     }
 
     /// A message arrived, intact and for the first time.
     pub(crate) fn received(&mut self, planned: Nanos, now: Nanos, bytes: usize) {
         self.arrived_total += 1;
+        if let Some(step) = self.step(planned) {
+            step.arrived_total += 1;
+        }
+        self.received_unasked(planned, now, bytes);
+    }
+
+    /// As [`received`](Self::received), of a message that nobody was demanded
+    /// to receive.
+    pub(crate) fn received_unasked(&mut self, planned: Nanos, now: Nanos, bytes: usize) {
         if self.window.contains(now) {
             self.received.add(bytes);
+            self.series.received(self.window, now, bytes);
+            if let Some(step) = self.step(now) {
+                step.received.add(bytes);
+            }
+        }
+        self.took(planned, now);
+    }
+
+    /// What was planned for `planned` has taken until `now`.
+    pub(crate) fn took(&mut self, planned: Nanos, now: Nanos) {
+        let latency = now.saturating_sub(planned);
+        if let Some(recording) = &mut self.recording {
+            recording.took(latency);
         }
         if self.window.contains(planned) {
-            self.latency.saturating_record(now.saturating_sub(planned));
+            self.latency.saturating_record(latency);
+            self.series.took(self.window, planned, latency);
+            if let Some(step) = self.step(planned) {
+                step.latency.saturating_record(latency);
+            }
+        }
+    }
+
+    /// What was sent for `planned` and should arrive can not any more, since a
+    /// connection failed.
+    pub(crate) fn cut_off(&mut self, planned: Nanos) {
+        self.cut_off += 1;
+        if let Some(step) = self.step(planned) {
+            step.cut_off += 1;
+        }
+    }
+
+    /// At `now`, `open` connections were open.
+    pub(crate) fn look(&mut self, now: Nanos, open: usize) {
+        if self.window.contains(now) {
+            let faults = self.faults.count();
+            self.series.look(self.window, now, open as u64, faults);
         }
     }
 
@@ -162,6 +283,9 @@ impl Tally {
             let lateness = now.saturating_sub(planned);
             self.lateness.saturating_record(lateness);
             self.late += u64::from(lateness > LATE);
+        }
+        if let Some(step) = self.step(planned) {
+            step.came_to(planned, now);
         }
     }
 
@@ -177,21 +301,55 @@ impl Tally {
         self.late += other.late;
         self.held_back += other.held_back;
         self.unsent += other.unsent;
+        self.cut_off += other.cut_off;
+        self.timed &= other.timed;
         self.deflated += other.deflated;
+        self.opens.merge(&other.opens);
+        if let Some(other) = other.visits {
+            self.visits.get_or_insert_default().merge(other);
+        }
+        if let Some(other) = other.beats {
+            self.beats.get_or_insert_default().merge(other);
+        }
+        if let Some(other) = &other.comeback {
+            self.comeback.get_or_insert_default().merge(other);
+        }
         self.faults.merge(&other.faults);
+        if !other.series.is_empty() {
+            let mut series = other.series.clone();
+            series.measured(other.window);
+            self.series.merge(&series);
+        }
+        for (index, step) in other.steps.iter().enumerate() {
+            match self.steps.get_mut(index) {
+                Some(own) => own.merge(step),
+                None => self.steps.push(step.clone()),
+            }
+        }
     }
 
     /// Counts as lost what was sent and did not arrive. A damaged message that
-    /// could not be identified is corrupted, not lost as well.
+    /// could not be identified is corrupted, not lost as well, and what a failed
+    /// connection cut off is not lost beside it.
     pub(crate) fn settle(&mut self) {
         let missing = self.expected_total.saturating_sub(self.arrived_total);
-        self.faults.lost = missing.saturating_sub(self.faults.unidentified);
+        let excused = self.faults.unidentified + self.cut_off;
+        self.faults.lost = missing.saturating_sub(excused);
+        for step in &mut self.steps {
+            step.unsent = step.lateness.len().saturating_sub(step.sent_total);
+            step.settle();
+        }
     }
 }
 
 impl Faults {
-    /// How many in all.
+    /// How many in all, without the connections that did not open.
     pub(crate) fn count(&self) -> u64 {
+        self.of_messages() + self.of_connections()
+    }
+
+    /// Messages that did not come as they should.
+    pub(crate) fn of_messages(&self) -> u64 {
         self.lost
             + self.duplicated
             + self.reordered
@@ -199,8 +357,21 @@ impl Faults {
             + self.unexpected
             + self.foreign
             + self.own
-            + self.unclean
-            + self.closes.values().sum::<u64>()
+    }
+
+    /// Connections that did not end as they should.
+    pub(crate) fn of_connections(&self) -> u64 {
+        self.unclean + self.closes.values().sum::<u64>()
+    }
+
+    /// Of these, what a server that is at its limit does not do either.
+    pub(crate) fn wrong(&self) -> u64 {
+        self.duplicated
+            + self.reordered
+            + self.corrupted
+            + self.unexpected
+            + self.foreign
+            + self.own
     }
 
     /// Keeps the first few descriptions; `words` is called only for those.
@@ -211,10 +382,8 @@ impl Faults {
     }
 
     /// A connection ended before the end.
-    pub(crate) fn closed(&mut self, cause: String) {
-        let known = self.closes.contains_key(&cause) || self.closes.len() < MAX_CAUSES;
-        let cause = if known { cause } else { "other causes".into() };
-        *self.closes.entry(cause).or_default() += 1;
+    pub(crate) fn closed(&mut self, cause: &str) {
+        cause::count(&mut self.closes, cause);
     }
 
     fn merge(&mut self, other: &Self) {
@@ -226,20 +395,20 @@ impl Faults {
         self.foreign += other.foreign;
         self.own += other.own;
         self.unclean += other.unclean;
-        for (cause, count) in &other.closes {
-            *self.closes.entry(cause.clone()).or_default() += count;
-        }
+        cause::merge(&mut self.closes, &other.closes);
         let room = MAX_EXAMPLES.saturating_sub(self.examples.len());
         self.examples
             .extend(other.examples.iter().take(room).cloned());
     }
 }
 
-fn histogram() -> Histogram<u64> {
+/// An empty histogram of times.
+pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, MAX_LATENCY, DIGITS).expect("the bounds are constants")
 }
 
-fn merge(into: &mut Histogram<u64>, from: &Histogram<u64>) {
+/// Adds a histogram to another.
+pub(crate) fn merge(into: &mut Histogram<u64>, from: &Histogram<u64>) {
     into.add(from).expect("all histograms have the same bounds");
 }
 
@@ -300,13 +469,68 @@ mod tests {
     }
 
     #[test]
-    fn causes_and_examples_are_bounded() {
+    fn a_step_counts_what_was_planned_for_it() {
+        let mut tally = tally();
+        let step = |from, to| Window { from, to };
+        tally.measure(step(100, 300), &[step(100, 200), step(200, 300)]);
+        for planned in [50, 150, 250, 260, 300] {
+            tally.came_to(planned, planned);
+            if planned != 260 {
+                tally.expect(planned, 2);
+                tally.sent(planned, 10);
+            }
+        }
+        tally.received(150, 160, 10);
+        tally.received(150, 170, 10);
+        tally.received(250, 301, 10);
+        let mut both = tally.clone();
+        both.merge(&tally);
+        both.settle();
+        let seen = |step: &Tally| {
+            let Tally {
+                sent,
+                received,
+                latency,
+                unsent,
+                faults,
+                ..
+            } = step;
+            let counts = (sent.messages, received.messages, latency.len());
+            (counts, *unsent, faults.lost)
+        };
+        assert_eq!(seen(&both.steps[0]), ((2, 4, 4), 0, 0));
+        assert_eq!(seen(&both.steps[1]), ((2, 0, 2), 2, 2));
+    }
+
+    #[test]
+    fn an_early_end_cuts_the_step_under_way_and_leaves_the_rest_empty() {
+        let mut tally = tally();
+        let step = |from, to| Window { from, to };
+        tally.measure(step(100, 300), &[step(100, 200), step(200, 300)]);
+        tally.end_at(150);
+        tally.came_to(149, 149);
+        tally.came_to(250, 250);
+        assert_eq!(tally.steps[0].lateness.len(), 1);
+        assert_eq!(tally.steps[1].lateness.len(), 0);
+    }
+
+    #[test]
+    fn what_a_failed_connection_cut_off_is_not_lost() {
+        let mut tally = tally();
+        tally.expected_total = 10;
+        tally.arrived_total = 4;
+        tally.cut_off = 5;
+        tally.settle();
+        assert_eq!(tally.faults.lost, 1);
+    }
+
+    #[test]
+    fn examples_are_bounded() {
         let mut faults = Faults::default();
         for index in 0..1000 {
-            faults.closed(format!("cause {index}"));
+            faults.closed("cause");
             faults.describe(|| format!("example {index}"));
         }
-        assert!(faults.closes.len() <= MAX_CAUSES + 1);
         assert_eq!(faults.examples.len(), MAX_EXAMPLES);
         assert_eq!(faults.count(), 1000);
     }

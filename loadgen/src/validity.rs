@@ -2,6 +2,7 @@
 
 use hioload_platform::Nanos;
 use hioload_platform::thread_time::ThreadTime;
+use serde::{Deserialize, Serialize};
 
 use crate::tally::{LATE, Tally};
 
@@ -18,12 +19,22 @@ const LATE_SHARE: f64 = 0.01;
 const CROWDED: f64 = 0.10;
 
 /// What one thread spent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Spent {
     /// CPU time within the measurement.
+    #[serde(with = "Time")]
     pub(crate) cpu: ThreadTime,
     /// The measurement.
     pub(crate) measured: Nanos,
+}
+
+/// How a [`ThreadTime`] travels between processes.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "ThreadTime")]
+struct Time {
+    user: Nanos,
+    system: Nanos,
+    waited: Nanos,
 }
 
 impl Spent {
@@ -41,21 +52,53 @@ impl Spent {
 /// Why the numbers are not to be used, with what to do about it; none when
 /// they are valid.
 pub(crate) fn reasons(tally: &Tally, threads: &[Spent]) -> Vec<String> {
-    let mut reasons = Vec::new();
     if threads.iter().all(|thread| thread.measured == 0) {
         return vec!["nothing was measured: the run ended before the warm-up did".into()];
     }
+    let mut reasons = limits(tally, threads);
+    if tally.unsent > 0 {
+        reasons.push(format!(
+            "{} planned messages could not be sent because the server did not take them, and are \
+             missing from the latencies; lower --rate",
+            tally.unsent
+        ));
+    }
+    if tally.faults.lost > 0 {
+        reasons.push(format!(
+            "{} messages were lost, and are missing from the throughput and the latencies",
+            tally.faults.lost
+        ));
+    }
+    if tally.timed && tally.latency.is_empty() && tally.faults.count() == 0 {
+        let nothing = match &tally.comeback {
+            Some(_) => {
+                "no connection was dropped within the measurement; restart the server while it runs"
+            }
+            None => {
+                "no message was sent and received within the measurement; raise --duration or the \
+                 load"
+            }
+        };
+        reasons.push(nothing.into());
+    }
+    reasons
+}
+
+/// How the generator was its own bottleneck, with what to do about it; none
+/// when it had a reserve and kept its plan.
+pub(crate) fn limits(tally: &Tally, threads: &[Spent]) -> Vec<String> {
+    let mut limits = Vec::new();
     for (thread, spent) in threads.iter().enumerate() {
         let (busy, waited) = (spent.busy(), spent.waited());
         if busy > BUSY {
-            reasons.push(format!(
+            limits.push(format!(
                 "generator thread {thread} used {:.0}% of a CPU: it was the bottleneck, so the \
                  server can do at least this much; add --threads or another machine, or lower \
                  the load",
                 busy * 100.0
             ));
         } else if busy + waited > BUSY {
-            reasons.push(format!(
+            limits.push(format!(
                 "generator thread {thread} waited for a CPU {:.0}% of the time besides using one \
                  {:.0}%; keep other programs off its CPU (--pin), or use fewer --threads",
                 waited * 100.0,
@@ -66,7 +109,7 @@ pub(crate) fn reasons(tally: &Tally, threads: &[Spent]) -> Vec<String> {
     let late = share(tally.late, tally.lateness.len());
     if late > LATE_SHARE {
         let advice = late_advice(threads);
-        reasons.push(format!(
+        limits.push(format!(
             "{:.1}% of the messages left more than {} ms after their planned time (99th percentile \
              {:.1} ms): {advice}",
             late * 100.0,
@@ -74,20 +117,7 @@ pub(crate) fn reasons(tally: &Tally, threads: &[Spent]) -> Vec<String> {
             tally.lateness.value_at_quantile(0.99) as f64 / 1e6,
         ));
     }
-    if tally.unsent > 0 {
-        reasons.push(format!(
-            "{} planned messages could not be sent because the server did not take them, and are \
-             missing from the latencies; lower --rate",
-            tally.unsent
-        ));
-    }
-    if tally.latency.is_empty() && tally.faults.count() == 0 {
-        reasons.push(
-            "no message was sent and received within the measurement; raise --duration or the load"
-                .into(),
-        );
-    }
-    reasons
+    limits
 }
 
 /// Why messages left late, and what to do about it.
@@ -199,6 +229,13 @@ mod tests {
         let mut tally = tally();
         tally.unsent = 3;
         assert!(reasons(&tally, &[thread(0, 0)])[0].contains("3 planned messages"));
+    }
+
+    #[test]
+    fn lost_messages_void_the_run() {
+        let mut tally = tally();
+        tally.faults.lost = 3;
+        assert!(reasons(&tally, &[thread(0, 0)])[0].contains("3 messages were lost"));
     }
 
     #[test]

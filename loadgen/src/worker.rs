@@ -1,5 +1,6 @@
 //! One generator thread: the loop over its driver.
 
+mod failing;
 mod opening;
 mod receiving;
 
@@ -7,15 +8,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hioload_platform::thread_time::ThreadTime;
-use hioload_platform::{Driver, DriverError, Event, Nanos};
+use hioload_platform::{Driver, DriverError, Event, Nanos, Token};
 use hioload_protocol::handshake::HandshakeLimits;
+use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::link::Stage;
 use crate::links::Links;
 use crate::load::Workload;
+use crate::recent::Recording;
 use crate::settings::Settings;
 use crate::tally::{Tally, Window};
+use crate::validity::Spent;
 
 use opening::Opening;
 
@@ -37,10 +41,12 @@ pub(crate) struct Outcome {
     pub(crate) measured: Nanos,
     /// Its connections.
     pub(crate) connections: usize,
+    /// What it spent in each step of the rate that began.
+    pub(crate) steps: Vec<Spent>,
 }
 
 /// Why a thread could not do its part.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum Failure {
     /// A connection could not be opened.
     #[error("{0}")]
@@ -92,12 +98,18 @@ pub(crate) struct Worker<D: Driver, W> {
     /// Opened by TLS; used within one event.
     plain: Vec<u8>,
     /// Connections that exchanged Close frames, and when they are given up.
-    ending: VecDeque<(Nanos, usize)>,
+    ending: VecDeque<(Nanos, Token)>,
+    /// Connections whose Close frame is not answered, and when that is overdue.
+    closing: VecDeque<(Nanos, Token)>,
 }
 
-/// CPU time at the ends of the measurement.
+/// CPU time at the ends of the measurement, and where a step of the rate ends.
 #[derive(Debug, Default)]
 struct Meter {
+    /// The start of each step but the first, the next one last.
+    borders: Vec<Nanos>,
+    /// CPU time at the borders behind.
+    passed: Vec<(Nanos, ThreadTime)>,
     from: Option<(Nanos, ThreadTime)>,
     to: Option<(Nanos, ThreadTime)>,
 }
@@ -106,19 +118,21 @@ impl<D: Driver, W: Workload> Worker<D, W> {
     /// A thread that is about to open its connections.
     pub(crate) fn new(
         driver: D,
-        load: W,
+        mut load: W,
         settings: &Settings,
         control: Arc<Control>,
         thread: usize,
         seed: u64,
     ) -> Self {
         let count = settings.share(thread);
+        let first = if load.opens_by_itself() { 0 } else { count };
         let now = driver.now();
+        load.tally_mut().recording = (!settings.quiet).then(Recording::new);
         Self {
             driver,
             load,
-            links: Links::new(count, settings.sizes.max().max(1 << 16), seed),
-            opening: Opening::new(settings, thread, now, seed),
+            links: Links::new(count, settings.sizes.max().max(1 << 16), settings.raw, seed),
+            opening: Opening::new(settings, thread, first, now, seed),
             phase: Phase::Opening,
             settings: settings.clone(),
             control,
@@ -133,11 +147,12 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             heads: HandshakeLimits::default(),
             plain: Vec::new(),
             ending: VecDeque::new(),
+            closing: VecDeque::new(),
         }
     }
 
     /// Runs to the end. `ready` is called when all connections are open,
-    /// `failed` as soon as one can not be.
+    /// `failed` as soon as the other threads are to give up as well.
     ///
     /// # Errors
     /// The first failure, after everything was closed.
@@ -156,7 +171,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             {
                 ready();
             }
-            if self.failure.is_some()
+            if (self.failure.is_some() || self.control.stopped())
                 && let Some(failed) = failed.take()
             {
                 failed();
@@ -165,7 +180,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
                 break;
             }
             for (index, error) in self.links.flush(&mut self.driver) {
-                self.broken(index, error.to_string());
+                self.broken(index, &error.to_string());
             }
             self.driver.wait(self.deadline(), &mut events)?;
             self.now = self.driver.now();
@@ -180,6 +195,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             None => Ok(Outcome {
                 measured: self.meter.measured(),
                 cpu: self.meter.used(),
+                steps: self.meter.steps(),
                 connections: self.links.len(),
                 tally: self.load.tally().clone(),
             }),
@@ -204,6 +220,8 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             Phase::Leaving => {}
         }
         self.give_up_ended();
+        self.load.tally_mut().look(self.now, self.links.open());
+        self.give_up_closing();
         self.publish_live();
     }
 
@@ -212,7 +230,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             return self.start_closing();
         }
         self.open_more();
-        if self.links.open() == self.links.len() {
+        if self.opening.is_done() && self.links.opening() == 0 {
             self.phase = Phase::Ready;
         }
     }
@@ -230,6 +248,8 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             to: from + self.settings.duration,
         };
         if self.now >= start {
+            let steps = self.settings.shape.steps(self.window);
+            self.meter.borders = steps.iter().skip(1).map(|step| step.from).rev().collect();
             self.load.begin(start, self.window);
             self.phase = Phase::Running;
             self.step_running();
@@ -240,12 +260,17 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         if self.meter.from.is_none() && self.now >= self.window.from {
             self.meter.from = Some((self.now, ThreadTime::now()));
         }
+        self.meter.pass(self.now);
         self.load.produce(&mut self.links, self.now);
+        self.open_more();
         let stopped = self.control.stopped();
-        if stopped || self.now >= self.window.to || self.links.open() == 0 {
+        let deserted = self.links.open() == 0 && !self.load.reopens();
+        if stopped || self.now >= self.window.to || deserted {
+            self.load.tally_mut().look(self.now, self.links.open());
             self.window.to = self.window.to.min(self.now);
-            self.load.tally_mut().window.to = self.window.to;
+            self.load.tally_mut().end_at(self.window.to);
             self.meter.to = Some((self.now, ThreadTime::now()));
+            self.control.finish_measuring();
             self.load.stop(self.now);
             self.phase = Phase::Draining(self.now + self.settings.drain_timeout);
             self.step_draining(self.now + self.settings.drain_timeout);
@@ -254,6 +279,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
 
     fn step_draining(&mut self, deadline: Nanos) {
         self.load.produce(&mut self.links, self.now);
+        self.open_more();
         if self.load.drained(&self.links) || self.now >= deadline {
             self.start_closing();
         }
@@ -261,11 +287,12 @@ impl<D: Driver, W: Workload> Worker<D, W> {
 
     fn start_closing(&mut self) {
         self.load.settle();
+        self.links.want_nothing();
         for index in 0..self.links.len() {
-            if self.links.is_open(index) {
+            if self.links.is_open(index) && !self.settings.raw {
                 self.links.close(index);
             } else if !self.links.get_mut(index).is_closing() {
-                self.discard(index);
+                self.abandon(index);
             }
         }
         self.phase = Phase::Closing(self.now + self.settings.drain_timeout);
@@ -308,21 +335,25 @@ impl<D: Driver, W: Workload> Worker<D, W> {
 
     /// When the next turn is due without an event.
     fn deadline(&self) -> Option<Nanos> {
-        let ending = self.ending.front().map(|&(deadline, _)| deadline);
+        let first = |queue: &VecDeque<(Nanos, Token)>| queue.front().map(|&(due, _)| due);
+        let ending = earliest(first(&self.ending), first(&self.closing));
         let phase = match self.phase {
-            Phase::Opening => self.opening.deadline(),
+            Phase::Opening => None,
             Phase::Ready => self.control.start(),
             Phase::Running if self.now < self.window.from => {
                 earliest(Some(self.window.from), self.load.next_send())
             }
-            Phase::Running => earliest(Some(self.window.to), self.load.next_send()),
+            Phase::Running => {
+                let border = self.meter.borders.last().copied();
+                earliest(border.or(Some(self.window.to)), self.load.next_send())
+            }
             Phase::Draining(deadline) => {
                 earliest(Some(deadline.min(self.now + POLL)), self.load.next_send())
             }
             Phase::Closing(deadline) => Some(deadline),
             Phase::Leaving => None,
         };
-        earliest(ending, phase)
+        earliest(earliest(ending, self.opening.deadline()), phase)
     }
 
     fn handle(&mut self, event: Event<D::Socket>) {
@@ -333,16 +364,21 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             Event::Sent { token, outcome } => self.sent(token, outcome),
             Event::Closed { token } => {
                 if let Some(index) = self.links.find(token) {
+                    let clean = self.links.get_mut(index).ws.is_closed();
                     self.links.release(index);
+                    self.load.released(index, self.now, clean);
                 }
             }
             Event::Woken | Event::Accepted { .. } | Event::Ready { .. } => {}
         }
     }
 
-    fn publish_live(&self) {
-        let tally = self.load.tally();
-        let faults = tally.faults.count();
+    fn publish_live(&mut self) {
+        let tally = self.load.tally_mut();
+        if let Some(recording) = &mut tally.recording {
+            recording.hand_over(self.now, self.control.recent(self.thread));
+        }
+        let faults = tally.faults.count() + tally.opens.failures();
         let (sent, arrived) = (tally.sent_total, tally.arrived_total);
         self.control
             .live(self.thread)
@@ -351,6 +387,31 @@ impl<D: Driver, W: Workload> Worker<D, W> {
 }
 
 impl Meter {
+    /// Reads the clock of the thread where a step has ended.
+    fn pass(&mut self, now: Nanos) {
+        while self.borders.pop_if(|border| *border <= now).is_some() {
+            self.passed.push((now, ThreadTime::now()));
+        }
+    }
+
+    /// What was spent in each step that began.
+    fn steps(&self) -> Vec<Spent> {
+        if self.borders.is_empty() && self.passed.is_empty() {
+            return Vec::new();
+        }
+        let marks: Vec<_> = (self.from.iter())
+            .chain(&self.passed)
+            .chain(&self.to)
+            .collect();
+        marks
+            .windows(2)
+            .map(|ends| Spent {
+                cpu: ends[1].1 - ends[0].1,
+                measured: ends[1].0 - ends[0].0,
+            })
+            .collect()
+    }
+
     fn measured(&self) -> Nanos {
         match (self.from, self.to) {
             (Some((from, _)), Some((to, _))) => to - from,

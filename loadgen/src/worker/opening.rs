@@ -1,15 +1,15 @@
-//! Opening connections: connect, handshake, and what to say when it fails.
+//! Opening connections: connect and handshake, before the start and during
+//! the run.
 
 use std::collections::VecDeque;
 use std::io;
 
-use hioload::client::{DialError, TlsWire};
-use hioload_platform::limits;
+use hioload::client::TlsWire;
 use hioload_platform::{Connect, Driver, DriverError, Nanos, Token};
-use hioload_protocol::handshake::{ClientRequest, ResponseError};
+use hioload_protocol::handshake::ClientRequest;
 use hioload_protocol::{Connection, Role};
 
-use super::{Failure, Worker};
+use super::{Phase, Worker};
 use crate::link::{Answer, Stage};
 use crate::load::Workload;
 use crate::random::mix;
@@ -19,26 +19,36 @@ use crate::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Opening {
     next: usize,
-    under_way: usize,
+    /// So many connections are opened before the start.
+    first: usize,
+    /// Connections begun in the whole run.
+    begun: usize,
     concurrency: usize,
     interval: f64,
     started: Nanos,
     /// In the order they began, so in the order of their deadlines.
-    deadlines: VecDeque<(Nanos, usize)>,
+    deadlines: VecDeque<(Nanos, Token)>,
     nonces: u64,
     /// When the next may begin, while that is what the rest waits for.
     paced: Option<Nanos>,
 }
 
 impl Opening {
-    pub(super) fn new(settings: &Settings, thread: usize, now: Nanos, seed: u64) -> Self {
+    pub(super) fn new(
+        settings: &Settings,
+        thread: usize,
+        first: usize,
+        now: Nanos,
+        seed: u64,
+    ) -> Self {
         let threads = settings.threads;
         let share = settings.connect_concurrency / threads
             + usize::from(thread < settings.connect_concurrency % threads);
         let per_thread = settings.connect_rate.map(|rate| rate / threads as f64);
         Self {
             next: 0,
-            under_way: 0,
+            first,
+            begun: 0,
             concurrency: share.max(1),
             interval: per_thread.map_or(0.0, |rate| 1e9 / rate),
             started: now,
@@ -46,6 +56,11 @@ impl Opening {
             nonces: mix(seed),
             paced: None,
         }
+    }
+
+    /// Whether all connections to be opened before the start were begun.
+    pub(super) fn is_done(&self) -> bool {
+        self.next == self.first
     }
 
     /// When the next turn is due without an event.
@@ -81,45 +96,63 @@ impl<D: Driver, W: Workload> Worker<D, W> {
     /// Begins as many connections as rate and concurrency allow, and gives up
     /// those that take too long.
     pub(super) fn open_more(&mut self) {
-        while let Some(&(deadline, index)) = self.opening.deadlines.front() {
-            let under_way = self.links.get_mut(index).is_opening();
-            if under_way && deadline > self.now {
-                break;
-            }
-            self.opening.deadlines.pop_front();
-            if under_way {
-                let message = self.timed_out(index);
-                return self.fail(message);
-            }
-        }
+        self.give_up_opening();
         self.opening.paced = None;
-        while self.opening.next < self.links.len()
-            && self.opening.under_way < self.opening.concurrency
-        {
+        while !self.opening.is_done() && self.links.opening() < self.opening.concurrency {
             let due = self.opening.due();
             if due > self.now {
                 self.opening.paced = Some(due);
                 break;
             }
-            if let Err(error) = self.open(self.opening.next) {
+            if let Err(error) = self.open(self.opening.next, self.now) {
                 return self.fail_driver(error);
             }
             self.opening.next += 1;
-            self.opening.under_way += 1;
+        }
+        while self.links.opening() < self.opening.concurrency
+            && let Some((planned, index)) = self.links.next_wanted()
+        {
+            if let Err(error) = self.open(index, planned) {
+                return self.fail_driver(error);
+            }
         }
     }
 
-    fn open(&mut self, index: usize) -> Result<(), DriverError> {
+    fn give_up_opening(&mut self) {
+        while let Some(&(deadline, token)) = self.opening.deadlines.front() {
+            let index = self.links.find(token);
+            let under_way = index.is_some_and(|index| self.links.get_mut(index).is_opening());
+            if under_way && deadline > self.now {
+                break;
+            }
+            self.opening.deadlines.pop_front();
+            if let Some(index) = index.filter(|_| under_way) {
+                let trouble = self.timed_out(index);
+                self.fail(index, trouble);
+            }
+        }
+    }
+
+    fn open(&mut self, index: usize, planned: Nanos) -> Result<(), DriverError> {
         let connection = self.thread + index * self.settings.threads;
+        let source = if self.settings.load.renews() {
+            let begun = self.thread + self.opening.begun * self.settings.threads;
+            self.settings.sources.in_turn(begun)
+        } else {
+            self.settings.sources.of(connection)
+        };
         let token = self.driver.connect(&Connect {
             addr: self.settings.target.addr(),
-            source: self.settings.sources.of(connection),
+            source,
             timeout: self.settings.timeout,
         })?;
+        self.opening.begun += 1;
+        self.load.tally_mut().opens.attempted += 1;
         self.links.attach(index, token);
+        self.links.get_mut(index).steps.planned = planned;
         self.opening
             .deadlines
-            .push_back((self.now + self.settings.timeout, index));
+            .push_back((self.now + self.settings.timeout, token));
         Ok(())
     }
 
@@ -131,14 +164,23 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             return;
         }
         if let Err(error) = outcome {
-            self.discard(index);
-            return self.fail(self.explain(&error));
+            let trouble = self.explain(&error);
+            return self.fail(index, trouble);
+        }
+        self.links.get_mut(index).steps.connected = self.now;
+        if self.settings.raw {
+            self.granted(index);
+            self.driver.recv_start(token);
+            return;
         }
         if let Some(tls) = &self.settings.tls {
             let name = self.settings.target.name();
             match TlsWire::new(tls, name, &mut self.links.tls) {
                 Ok(wire) => self.links.get_mut(index).tls = Some(Box::new(wire)),
-                Err(error) => return self.fail(self.distrusted(&error)),
+                Err(error) => {
+                    let trouble = self.distrusted(&error);
+                    return self.fail(index, trouble);
+                }
             }
         }
         let target = self.load.target(index);
@@ -175,92 +217,24 @@ impl<D: Driver, W: Workload> Worker<D, W> {
                     self.links.get_mut(index).ws = Connection::with_deflate(Role::Client, agreed);
                     self.load.tally_mut().deflated += 1;
                 }
-                self.links.opened(index);
-                self.opening.under_way -= 1;
+                self.granted(index);
                 Some(rest)
             }
             Answer::Refused(error) => {
-                self.fail(self.refused(&error));
+                let trouble = self.refused(&error);
+                self.fail(index, trouble);
                 None
             }
         }
     }
 
-    /// Remembers the first failure and has everything closed.
-    pub(super) fn fail(&mut self, message: String) {
-        self.failure.get_or_insert(Failure::Connect(message));
-        self.control.abort();
-    }
-
-    fn fail_driver(&mut self, error: DriverError) {
-        let failure = match &error {
-            DriverError::System { source, .. } => Failure::Connect(self.explain(source)),
-            _ => error.into(),
-        };
-        self.failure.get_or_insert(failure);
-        self.control.abort();
-    }
-
-    /// Whose fault a failed connect is, and what to do about it.
-    fn explain(&self, error: &io::Error) -> String {
-        let server = self.settings.target.addr();
-        let opened = self.control.sum(|live| &live.open);
-        let advice = match error.kind() {
-            io::ErrorKind::ConnectionRefused if opened == 0 => "is the server running there?",
-            io::ErrorKind::ConnectionRefused => "the server stopped accepting",
-            io::ErrorKind::TimedOut => {
-                "the server does not accept in time; raise --timeout or lower --connect-rate"
-            }
-            io::ErrorKind::ConnectionReset => "the server closed the connection while it opened",
-            io::ErrorKind::AddrNotAvailable => {
-                "no local port is left, or --source is no address of this machine; \
-                 add addresses with --source (or --source-count on loopback)"
-            }
-            io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable => {
-                "there is no route; check the address"
-            }
-            _ if limits::is_out_of_descriptors(error) => {
-                "too few open files are allowed; see ulimit -n"
-            }
-            _ => "the connection could not be opened",
-        };
-        format!("cannot connect to {server} ({opened} connections open): {error}: {advice}")
-    }
-
-    fn timed_out(&mut self, index: usize) -> String {
-        if matches!(self.links.get_mut(index).stage, Stage::Connecting) {
-            return self.explain(&io::ErrorKind::TimedOut.into());
-        }
-        format!(
-            "{} accepted a connection ({} are open) but did not answer the handshake in time; \
-             raise --timeout or lower --connect-concurrency",
-            self.settings.target,
-            self.control.sum(|live| &live.open),
-        )
-    }
-
-    /// Whose fault it is that TLS did not come about.
-    pub(super) fn distrusted(&self, error: &DialError) -> String {
-        let advice = match error {
-            DialError::Untrusted(_) => {
-                " (name its certificate with --ca, or trust any with --insecure)"
-            }
-            _ => "",
-        };
-        format!("{}: {error}{advice}", self.settings.target)
-    }
-
-    fn refused(&self, error: &ResponseError) -> String {
-        let advice = match error {
-            ResponseError::Status(404, _) => "; the path is wrong, or the server has it disabled",
-            ResponseError::Status(401 | 403, _) => "; the server does not allow it",
-            ResponseError::Status(429 | 503, _) => "; the server is at its limit",
-            ResponseError::Malformed(_) => "; is it a WebSocket server?",
-            _ => "",
-        };
-        format!(
-            "{} refused the handshake: {error}{advice}",
-            self.settings.target
-        )
+    /// Messages may flow.
+    fn granted(&mut self, index: usize) {
+        self.links.opened(index);
+        let steps = self.links.get_mut(index).steps;
+        let window = (self.phase != Phase::Opening).then_some(self.window);
+        let opens = &mut self.load.tally_mut().opens;
+        opens.opened(steps, self.now, window);
+        self.load.opened(&mut self.links, index, self.now);
     }
 }

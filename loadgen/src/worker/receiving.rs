@@ -5,7 +5,7 @@ use std::io;
 use hioload_platform::{Driver, RecvEnd, Token};
 use hioload_protocol::Event;
 
-use super::{END_OF_STREAM, Phase, Worker};
+use super::{END_OF_STREAM, Worker};
 use crate::link::Stage;
 use crate::load::Workload;
 
@@ -27,10 +27,10 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         self.plain = plain;
         if let Err(error) = received {
             if matches!(self.links.get_mut(index).stage, Stage::Shaking(_)) {
-                let message = self.distrusted(&error);
-                self.fail(message);
+                let trouble = self.distrusted(&error);
+                self.fail(index, trouble);
             }
-            self.broken(index, error.to_string());
+            self.broken(index, &error.to_string());
         }
     }
 
@@ -52,7 +52,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         while at < bytes.len() {
             let input = &mut bytes[at..];
             let (link, resources) = self.links.split(index);
-            let received = link.ws.receive(input, resources, &mut link.outbox);
+            let received = link.receive(input, resources);
             at += received.consumed;
             match received.event {
                 None => return,
@@ -61,30 +61,39 @@ impl<D: Driver, W: Workload> Worker<D, W> {
                         .received(index, kind, payload.bytes(input), self.now);
                     payload.recycle(&mut self.links.resources.pool);
                 }
-                Some(Event::Ping(payload) | Event::Pong(payload)) => {
+                Some(Event::Ping(payload)) => {
                     payload.recycle(&mut self.links.resources.pool);
+                    self.load.pinged(index, self.now);
                     self.links.touch(index);
+                }
+                Some(Event::Pong(payload)) => {
+                    self.load.ponged(index, payload.bytes(input), self.now);
+                    payload.recycle(&mut self.links.resources.pool);
                 }
                 Some(Event::Closed { code, reason, .. }) => {
                     let reason = reason.as_str();
                     let colon = if reason.is_empty() { "" } else { ": " };
-                    self.ended(index, || {
-                        format!("closed by the server, {code}{colon}{reason}")
-                    });
-                    self.links.leave(index, Stage::Closing);
-                    self.links.touch(index);
-                    self.ending.push_back((self.now + END_OF_STREAM, index));
-                    return;
+                    self.ended(
+                        index,
+                        &format!("closed by the server, {code}{colon}{reason}"),
+                    );
+                    return self.await_end(index);
                 }
                 Some(Event::Failed(error)) => {
-                    self.ended(index, || format!("the server broke the protocol: {error}"));
-                    self.links.leave(index, Stage::Closing);
-                    self.links.touch(index);
-                    self.ending.push_back((self.now + END_OF_STREAM, index));
-                    return;
+                    self.ended(index, &format!("the server broke the protocol: {error}"));
+                    return self.await_end(index);
                 }
             }
         }
+    }
+
+    /// Nothing more is to come on a connection but the end of the stream.
+    fn await_end(&mut self, index: usize) {
+        self.links.leave(index, Stage::Closing);
+        self.links.touch(index);
+        let deadline = self.now + END_OF_STREAM;
+        let token = self.links.get_mut(index).token;
+        self.ending.extend(token.map(|token| (deadline, token)));
     }
 
     pub(super) fn stream_ended(&mut self, token: Token, end: &RecvEnd) {
@@ -95,7 +104,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             RecvEnd::Eof => "connection ended without a Close frame".to_owned(),
             RecvEnd::Failed(error) => format!("connection failed: {}", error.kind()),
         };
-        self.broken(index, what);
+        self.broken(index, &what);
     }
 
     pub(super) fn sent(&mut self, token: Token, outcome: io::Result<usize>) {
@@ -110,50 +119,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
                 }
                 self.load.unblocked(index);
             }
-            Err(error) => self.broken(index, format!("connection failed: {}", error.kind())),
-        }
-    }
-
-    /// The transport is gone: whether that was to be expected depends on how
-    /// far the connection is.
-    pub(super) fn broken(&mut self, index: usize, what: String) {
-        let link = self.links.get_mut(index);
-        match link.stage {
-            Stage::Shaking(_) => {
-                let server = &self.settings.target;
-                let message = format!("{server}: {what} during the handshake");
-                self.fail(message);
-            }
-            Stage::Open => self.ended(index, || what),
-            Stage::Closing if !link.ws.is_closed() => {
-                self.load.tally_mut().faults.unclean += 1;
-            }
-            Stage::Closing | Stage::Idle | Stage::Connecting | Stage::Gone => {}
-        }
-        self.discard(index);
-    }
-
-    /// An open connection ended before its time.
-    fn ended(&mut self, index: usize, cause: impl FnOnce() -> String) {
-        if self.links.is_open(index) {
-            if self.phase == Phase::Opening {
-                let message = format!("{}: {} at once", self.settings.target, cause());
-                return self.fail(message);
-            }
-            self.load.tally_mut().faults.closed(cause());
-            self.load.ended(index);
-        }
-    }
-
-    /// Closes sockets whose server does not end the stream after the close
-    /// handshake.
-    pub(super) fn give_up_ended(&mut self) {
-        while let Some(&(deadline, index)) = self.ending.front() {
-            if deadline > self.now {
-                break;
-            }
-            self.ending.pop_front();
-            self.discard(index);
+            Err(error) => self.broken(index, &format!("connection failed: {}", error.kind())),
         }
     }
 }

@@ -56,3 +56,17 @@ fn a_publisher_that_hears_itself_is_an_error() {
     assert_eq!(ran.error("returned_to_publisher"), 35, "{ran:#?}");
     assert_eq!(ran.error("total"), 35, "{ran:#?}");
 }
+
+#[test]
+fn members_whose_connection_fails_are_tolerated_and_cut_nothing_but_themselves_off() {
+    for fault in [Fault::Hangup(9), Fault::RefuseEvery(3)] {
+        let members = "--publishers 3 --subscribers 6 --threads 2";
+        let ran = broadcast(fault, &format!("{members} --rate 300 --tolerate all"));
+        assert!([0, 4].contains(&ran.code), "{fault:?} {ran:#?}");
+        assert_eq!(ran.error("lost"), 0, "{fault:?} {ran:#?}");
+        assert!(ran.json["messages"]["arrived_total"].as_u64().unwrap() > 0);
+        let failed = ran.json["connections"]["failed"].as_u64().unwrap();
+        let closed = ran.json["errors"]["closes"].as_object().unwrap().len();
+        assert!(failed > 0 || closed > 0, "{fault:?} {ran:#?}");
+    }
+}

@@ -2,7 +2,19 @@
 //! servers that behave, servers that do not, and runs that can not be.
 
 mod broadcast;
+mod chat;
+mod connect;
 mod echo;
+mod find_max;
+mod html;
+mod idle;
+mod mixed;
+mod processes;
+mod rates;
+mod raw;
 mod refusals;
+mod schema;
 mod secure;
+mod series;
 mod server;
+mod server_process;

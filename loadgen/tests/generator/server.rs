@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -49,22 +51,58 @@ pub(crate) enum Fault {
     Refuse(&'static str),
     /// The handshake is not answered.
     Silent,
+    /// Every `n`-th connection of the server is refused with 503.
+    RefuseEvery(u64),
+    /// So many pings follow the handshake.
+    Ping(u64),
+    /// Pings are not answered.
+    IgnorePing,
 }
 
 type Topics = Arc<Mutex<HashMap<String, Vec<(u64, TcpStream)>>>>;
 
-/// A listening server; its threads end with the test process.
+/// A listening server; its threads end with the test process, or when it is
+/// killed.
 pub(crate) struct Server {
     addr: SocketAddr,
+    accepted: Receiver<()>,
+    life: Arc<Life>,
+    listening: Option<thread::JoinHandle<()>>,
+}
+
+/// What a server and its threads share.
+#[derive(Default)]
+struct Life {
+    killed: AtomicBool,
+    streams: Mutex<Vec<TcpStream>>,
+    messages: AtomicU64,
 }
 
 impl Server {
     pub(crate) fn start(fault: Fault) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at("127.0.0.1:0".parse().unwrap(), fault)
+    }
+
+    /// A server at an address, such as that of one that was killed.
+    pub(crate) fn start_at(addr: SocketAddr, fault: Fault) -> Self {
+        let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let topics = Topics::default();
-        thread::spawn(move || {
+        let (accept, accepted) = mpsc::channel();
+        let life = Arc::new(Life::default());
+        let shared = Arc::clone(&life);
+        let listening = thread::spawn(move || {
+            let life = shared;
             for (id, stream) in (0..).zip(listener.incoming().flatten()) {
+                let mut streams = life.streams.lock().unwrap_or_else(PoisonError::into_inner);
+                if life.killed.load(Ordering::Acquire) {
+                    return;
+                }
+                streams.extend(stream.try_clone());
+                drop(streams);
+                let life = Arc::clone(&life);
+                // Few tests wait for it.
+                let _waiting = accept.send(());
                 let topics = Arc::clone(&topics);
                 thread::spawn(move || {
                     Peer {
@@ -72,12 +110,43 @@ impl Server {
                         stream,
                         fault,
                         topics,
+                        life,
                     }
                     .serve()
                 });
             }
         });
-        Self { addr }
+        Self {
+            addr,
+            accepted,
+            life,
+            listening: Some(listening),
+        }
+    }
+
+    /// Returns when a connection more than at the last call was accepted.
+    pub(crate) fn wait_for_a_connection(&self) {
+        self.accepted.recv().unwrap();
+    }
+
+    /// Waits until so many messages have come.
+    pub(crate) fn await_messages(&self, number: u64) {
+        while self.life.messages.load(Ordering::Acquire) < number {
+            thread::yield_now();
+        }
+    }
+
+    /// Ends as a process that is killed does: nobody listens any more and all
+    /// connections are cut. Its address, for a successor.
+    pub(crate) fn kill(mut self) -> SocketAddr {
+        self.life.killed.store(true, Ordering::Release);
+        drop(TcpStream::connect(self.addr));
+        self.listening.take().unwrap().join().unwrap();
+        let streams = self.life.streams.lock();
+        for stream in streams.unwrap_or_else(PoisonError::into_inner).drain(..) {
+            drop(stream.shutdown(Shutdown::Both));
+        }
+        self.addr
     }
 
     pub(crate) fn echo_url(&self) -> String {
@@ -94,6 +163,7 @@ struct Peer {
     stream: TcpStream,
     fault: Fault,
     topics: Topics,
+    life: Arc<Life>,
 }
 
 impl Peer {
@@ -121,6 +191,7 @@ impl Peer {
         };
         let masks = MaskKeys::from_seed(0);
         let mut resources = Resources::new(limits, masks, DeflateConfig::default());
+        self.greet(&mut connection, &mut resources)?;
         let (mut number, mut kept) = (0, None);
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -133,6 +204,7 @@ impl Peer {
                 match got.event {
                     Some(Event::Message { kind, payload }) => {
                         number += 1;
+                        self.life.messages.fetch_add(1, Ordering::Release);
                         let bytes = payload.bytes(input).to_vec();
                         payload.recycle(&mut resources.pool);
                         let frames = self.answer(number, kind, bytes, &mut kept);
@@ -149,6 +221,7 @@ impl Peer {
                         self.stream.write_all(&out).ok()?;
                         return self.stream.shutdown(Shutdown::Both).ok();
                     }
+                    Some(Event::Ping(_)) if self.fault == Fault::IgnorePing => out.clear(),
                     _ => {}
                 }
             }
@@ -160,6 +233,17 @@ impl Peer {
                 .filter(|&read| read > 0)?;
             rest = buffer[..read].to_vec();
         }
+    }
+
+    /// Sends the pings of [`Fault::Ping`].
+    fn greet(&mut self, connection: &mut Connection, resources: &mut Resources) -> Option<()> {
+        let mut out = Vec::new();
+        if let Fault::Ping(pings) = self.fault {
+            for _ in 0..pings {
+                connection.ping(b"alive?", resources, &mut out).ok()?;
+            }
+        }
+        self.stream.write_all(&out).ok()
     }
 
     fn shake(&mut self) -> Option<(String, Vec<u8>)> {
@@ -174,6 +258,11 @@ impl Peer {
             head.extend_from_slice(&buffer[..read]);
             match self.fault {
                 Fault::Silent => continue,
+                Fault::RefuseEvery(n) if self.id.is_multiple_of(n) => {
+                    let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+                    self.stream.write_all(answer.as_bytes()).ok()?;
+                    return None;
+                }
                 Fault::Refuse(status) => {
                     let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
                     self.stream.write_all(answer.as_bytes()).ok()?;
