@@ -104,11 +104,13 @@ impl App for Watched {
         if close.clean {
             count(&self.0.clean);
         }
-        // Neither of these may do anything any more.
+        // None of these may do anything any more.
         conn.send("too late");
         conn.subscribe("all");
         conn.close(CloseCode::NORMAL, "again");
-        conn.publish("all", "gone");
+        // Others would hear it: not on the topic of those who come next and
+        // count what they get.
+        conn.publish("gone", "gone");
     }
 }
 
