@@ -1,5 +1,14 @@
 //! Chat: users enter rooms, talk after think times, leave, and enter others;
 //! what one says must reach all others that are surely in the room.
+//!
+//! A room is the topic of a broadcast endpoint, and being there a connection to
+//! it; or a channel of Centrifugo's protocol, and being there a subscription on
+//! a connection that stays.
+
+mod clients;
+mod protocol;
+mod sessions;
+mod user;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,15 +18,22 @@ use hioload_protocol::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
-use crate::heard::{Heard, MAX_NUMBERS, MAX_VISITS, Utterance};
+use crate::heard::{MAX_NUMBERS, MAX_VISITS, Utterance};
 use crate::links::Links;
 use crate::load::{TURN, Workload};
 use crate::payload::{Codec, Corruption, Stamp};
 use crate::random::{message_seed, mix};
+use crate::rooms::Demanded;
 use crate::sequence::Arrival;
 use crate::settings::Settings;
 use crate::spread::Spread;
 use crate::tally::{Tally, Window};
+
+use sessions::Sessions;
+use user::{Recent, Stage, User};
+
+pub(crate) use clients::Clients;
+pub(crate) use sessions::Exchange;
 
 /// How long a user whose connection failed waits before it comes again.
 const RETRY: Nanos = 1_000_000_000;
@@ -69,6 +85,8 @@ pub(crate) struct Chat {
     popularity: Box<[f64]>,
     codec: Codec,
     users: Vec<User>,
+    /// The clients they are, where rooms are channels.
+    sessions: Option<Sessions>,
     /// When which user acts next; each at most once.
     agenda: BTreeSet<(Nanos, usize)>,
     /// Nothing is planned from here on.
@@ -77,85 +95,14 @@ pub(crate) struct Chat {
     now: Nanos,
     /// Whether the other threads know that this one has said everything.
     finished: bool,
+    /// Whether everything is counted.
+    settled: bool,
     random: u64,
     /// Demanded receipts not yet reported to the others.
     unreported: u64,
     visits: Visits,
     payload: Vec<u8>,
     tally: Tally,
-}
-
-/// One user through its visits.
-#[derive(Debug, Default)]
-struct User {
-    stage: Stage,
-    room: u32,
-    /// Number of this visit, or of the one before if it is in none.
-    visit: u32,
-    /// Messages said in this visit.
-    said: u32,
-    /// When it speaks next, planned from the last time, and when it leaves.
-    speaks: Nanos,
-    leaves: Nanos,
-    /// When it acts next, as the agenda has it.
-    due: Option<Nanos>,
-    /// Whether it has something to say that the server does not take.
-    blocked: bool,
-    /// While it is surely a member.
-    sure: Option<Window>,
-    /// Demanded receipts of this visit that took place.
-    arrived: u64,
-    /// How many it waits for, when it would have left but for them.
-    awaits: Option<u64>,
-    /// Receipts demanded for what it said since, and in the grace before.
-    recent: Recent,
-    heard: Heard,
-}
-
-/// Receipts demanded for recent messages: if the publisher's connection breaks,
-/// these may never have reached the server.
-#[derive(Clone, Copy, Debug, Default)]
-struct Recent {
-    since: Nanos,
-    now: u64,
-    before: u64,
-}
-
-/// Where a user is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// In no room.
-    #[default]
-    Away,
-    /// Its connection opens.
-    Joining,
-    /// In a room.
-    In,
-    /// Its close handshake is under way.
-    Leaving,
-    /// Its connection failed and is not released yet.
-    Cut,
-}
-
-impl Recent {
-    fn add(&mut self, receipts: u64, at: Nanos, grace: Nanos) {
-        if at.saturating_sub(self.since) > grace {
-            self.before = if at.saturating_sub(self.since) > 2 * grace {
-                0
-            } else {
-                self.now
-            };
-            self.now = 0;
-            self.since = at;
-        }
-        self.now += receipts;
-    }
-
-    /// What was demanded in the grace before `at`, or a little more.
-    fn at(mut self, at: Nanos, grace: Nanos) -> u64 {
-        self.add(0, at, grace);
-        self.now + self.before
-    }
 }
 
 /// How the visits are spread over rooms: cumulative shares.
@@ -189,11 +136,16 @@ impl Chat {
             users: (0..settings.share(thread))
                 .map(|_| User::default())
                 .collect(),
+            sessions: settings
+                .centrifugo
+                .clone()
+                .map(|dialect| Sessions::new(dialect, settings.share(thread))),
             agenda: BTreeSet::new(),
             end: Nanos::MAX,
             running: false,
             now: 0,
             finished: false,
+            settled: false,
             random: mix(u64::from(settings.run) << 32 | thread as u64),
             unreported: 0,
             visits: Visits::default(),
@@ -274,7 +226,11 @@ impl Chat {
                 user.room = room;
                 user.visit = (user.visit + 1) % MAX_VISITS;
                 user.stage = Stage::Joining;
-                links.want(link, due);
+                if self.is_connected(link) {
+                    self.subscribe(links, link, due);
+                } else {
+                    links.want(link, due);
+                }
             }
             Stage::In if self.users[link].leaves <= due => self.leave(links, link, now),
             Stage::In => self.speak(links, link, due, now),
@@ -296,11 +252,15 @@ impl Chat {
         }
         self.users[link].stage = Stage::Leaving;
         self.visits.leaves += 1;
-        links.close(link);
+        if self.is_connected(link) {
+            self.unsubscribe(links, link, now);
+        } else {
+            links.close(link);
+        }
     }
 
     fn speak(&mut self, links: &mut Links, link: usize, planned: Nanos, now: Nanos) {
-        if !links.takes(link) {
+        if !links.takes(link) || !self.takes_message(link) {
             // `unblocked` has it tried again; the planned time stays.
             self.users[link].blocked = true;
             self.tally.held_back += 1;
@@ -318,11 +278,13 @@ impl Chat {
             number: user.said,
         };
         let demanded = if in_time {
-            self.control.rooms.publish(user.room as usize, id, planned)
+            let (room, to_itself) = (user.room as usize, self.sessions.is_some());
+            self.control.rooms.publish(room, id, planned, to_itself)
         } else {
-            0
+            Demanded::default()
         };
-        user.recent.add(demanded, now, grace);
+        user.recent.add(demanded.of_others, now, grace);
+        let demanded = demanded.of_others + u64::from(demanded.of_itself);
         user.said += 1;
         self.tally.expect(planned, demanded);
         let sequence = said.pack();
@@ -336,7 +298,11 @@ impl Chat {
             planned,
         };
         self.codec.write(&stamp, len, &mut self.payload);
-        links.send(link, self.codec.kind(), &self.payload);
+        if self.sessions.is_some() {
+            self.publish(links, link, planned);
+        } else {
+            links.send(link, self.codec.kind(), &self.payload);
+        }
         self.tally.sent(now, len);
         let pause = self.roll();
         let user = &mut self.users[link];
@@ -347,6 +313,29 @@ impl Chat {
         };
         let due = user.speaks.min(user.leaves);
         self.schedule(link, due);
+        self.ask(links, link, planned);
+    }
+
+    /// A user is in its room: its handshake is done, or its subscription.
+    fn seat(&mut self, link: usize, now: Nanos) {
+        let user = &mut self.users[link];
+        user.stage = Stage::In;
+        user.said = 0;
+        user.awaits = None;
+        user.recent = Recent::default();
+        if self.running {
+            self.enter(link, now, false);
+        }
+    }
+
+    /// A user has left its room as it had planned.
+    fn left(&mut self, link: usize, missing: u64) {
+        if missing > 0 {
+            let (id, room) = (self.id(link), self.users[link].room);
+            self.tally.faults.describe(|| {
+                format!("user {id} left room {room} without {missing} messages of its time there")
+            });
+        }
     }
 
     /// Takes a user out of its room. Returns how many demanded receipts are
@@ -401,7 +390,7 @@ impl Chat {
             });
             return false;
         }
-        if sender == id {
+        if sender == id && self.sessions.is_none() {
             // What it said in an earlier visit may still come.
             if said.visit == user.visit {
                 self.tally.faults.own += 1;
@@ -451,6 +440,34 @@ impl Chat {
         }
     }
 
+    /// Somebody said something.
+    fn message(&mut self, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
+        let right_kind = (kind == self.codec.kind()).then_some(payload);
+        if let Some((stamp, intact)) = self.verify(link, right_kind) {
+            self.heard(link, &stamp, intact, now, payload.len());
+        }
+    }
+
+    /// Verifies what somebody said; nothing, if it is not even of the right
+    /// kind. Returns who said it, if that can be told, and whether it is
+    /// intact.
+    fn verify(&mut self, link: usize, payload: Option<&[u8]>) -> Option<(Stamp, bool)> {
+        let read = payload.map_or(Err(Corruption::Stamp), |payload| self.codec.read(payload));
+        match read {
+            Ok(stamp) => Some((stamp, true)),
+            Err(damage) => self.corrupted(link, damage).map(|stamp| (stamp, false)),
+        }
+    }
+
+    /// What a user could not say may be taken now.
+    fn try_again(&mut self, link: usize) {
+        if std::mem::take(&mut self.users[link].blocked) {
+            self.tally.unsent -= 1;
+            let due = self.users[link].speaks;
+            self.schedule(link, due);
+        }
+    }
+
     /// Lets the other threads know what arrived.
     fn report(&mut self) {
         self.control
@@ -472,31 +489,32 @@ impl Workload for Chat {
         self.settings.target.path().replace("{topic}", &topic)
     }
 
+    fn is_ready(&self) -> bool {
+        self.sessions.as_ref().is_none_or(Sessions::all_answered)
+    }
+
     fn reopens(&self) -> bool {
         true
     }
 
-    fn opened(&mut self, _links: &mut Links, link: usize, now: Nanos) {
-        let user = &mut self.users[link];
-        user.stage = Stage::In;
-        user.said = 0;
-        user.awaits = None;
-        user.recent = Recent::default();
-        if self.running {
-            self.enter(link, now, false);
+    fn opened(&mut self, links: &mut Links, link: usize, now: Nanos) {
+        if self.sessions.is_some() {
+            self.connect(links, link, now);
+        } else {
+            self.seat(link, now);
         }
     }
 
     fn released(&mut self, link: usize, now: Nanos, clean: bool) {
         let cut = self.users[link].stage == Stage::Cut;
         let missing = self.take_out(link);
-        if !clean {
+        if clean {
+            self.left(link, missing);
+        } else {
             self.tally.cut_off += missing;
-        } else if missing > 0 {
-            let (id, room) = (self.id(link), self.users[link].room);
-            self.tally.faults.describe(|| {
-                format!("user {id} left room {room} without {missing} messages of its time there")
-            });
+        }
+        if let Some(sessions) = &mut self.sessions {
+            sessions.reset(link);
         }
         self.users[link].stage = Stage::Away;
         if self.running {
@@ -517,25 +535,23 @@ impl Workload for Chat {
         }
     }
 
-    fn received(&mut self, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
-        let (stamp, intact) = match self.codec.read(payload) {
-            _ if kind != self.codec.kind() => (self.corrupted(link, Corruption::Stamp), false),
-            Ok(stamp) => (Some(stamp), true),
-            Err(damage) => (self.corrupted(link, damage), false),
-        };
-        if let Some(stamp) = stamp {
-            self.heard(link, &stamp, intact, now, payload.len());
+    fn received(
+        &mut self,
+        links: &mut Links,
+        link: usize,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    ) {
+        if self.sessions.is_some() {
+            return self.frame(links, link, payload, now);
         }
+        self.message(link, kind, payload, now);
     }
 
     fn unblocked(&mut self, link: usize) {
-        if std::mem::take(&mut self.users[link].blocked) {
-            self.tally.unsent -= 1;
-            let due = self.users[link].speaks;
-            self.schedule(link, due);
-        }
+        self.try_again(link);
     }
-
     fn ended(&mut self, link: usize) {
         let blocked = std::mem::take(&mut self.users[link].blocked);
         self.tally.unsent -= u64::from(blocked);
@@ -548,6 +564,9 @@ impl Workload for Chat {
         }
         self.tally.cut_off += missing + doubtful;
         self.unreported += doubtful;
+        if let Some(sessions) = &mut self.sessions {
+            sessions.reset(link);
+        }
     }
 
     fn produce(&mut self, links: &mut Links, now: Nanos) {
@@ -578,7 +597,8 @@ impl Workload for Chat {
             self.finish();
         }
         self.report();
-        self.control.all_published().is_some() && self.control.rooms.all_accounted()
+        let answered = self.sessions.as_ref().is_none_or(Sessions::all_answered);
+        answered && self.control.all_published().is_some() && self.control.rooms.all_accounted()
     }
 
     fn settle(&mut self) {
@@ -591,6 +611,7 @@ impl Workload for Chat {
             user.sure = None;
         }
         self.tally.visits = Some(self.visits);
+        self.settle_sessions();
     }
 
     fn tally(&self) -> &Tally {
@@ -615,19 +636,5 @@ mod tests {
         assert!((shares[3] - 1.0).abs() < 1e-9);
         assert!((sizes[0] / sizes[1] - 2.0).abs() < 1e-9);
         assert!((sizes[0] / sizes[3] - 4.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn only_what_was_said_recently_is_in_doubt() {
-        let mut recent = Recent::default();
-        recent.add(5, 1_000, 100);
-        recent.add(1, 1_090, 100);
-        assert_eq!((recent.now, recent.before), (6, 0));
-        recent.add(2, 1_150, 100);
-        assert_eq!((recent.now, recent.before), (2, 6));
-        recent.add(3, 9_000, 100);
-        assert_eq!((recent.now, recent.before), (3, 0));
-        assert_eq!(recent.at(9_150, 100), 3);
-        assert_eq!(recent.at(10_000, 100), 0);
     }
 }

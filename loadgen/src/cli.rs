@@ -173,8 +173,8 @@ struct Run {
     #[arg(long)]
     deflate: bool,
     /// Offer a subprotocol; may be given several times, preferred first.
-    #[arg(long, value_name = "NAME", value_parser = protocol)]
-    protocol: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = subprotocol)]
+    subprotocol: Vec<String>,
     /// Add a header to each handshake, such as 'Authorization: Bearer ...';
     /// may be given several times.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
@@ -183,7 +183,7 @@ struct Run {
     /// or to all other connections (broadcast). There is no handshake, and the
     /// frames that return are those that were sent: what a WebSocket server
     /// costs beyond TCP is the difference.
-    #[arg(long, conflicts_with_all = ["deflate", "protocol", "header"])]
+    #[arg(long, conflicts_with_all = ["deflate", "subprotocol", "header"])]
     raw: bool,
     /// Send text messages (ASCII) instead of binary ones.
     #[arg(long)]
@@ -263,7 +263,7 @@ fn header(text: &str) -> Result<(String, String), String> {
 
 /// The name of a subprotocol, which the request would leave out if it were
 /// none.
-fn protocol(text: &str) -> Result<String, String> {
+fn subprotocol(text: &str) -> Result<String, String> {
     writable(&[text], &[])
         .map_err(|error| format!("{text:?} is no name of a subprotocol: {error}"))?;
     Ok(text.to_owned())
@@ -415,7 +415,7 @@ impl Run {
             tls,
             insecure: self.insecure,
             deflate: self.deflate.then(DeflateConfig::default),
-            protocols: self.protocol,
+            protocols: self.subprotocol,
             headers: self.header,
             warmup: self.warmup,
             duration: self.duration,
@@ -437,6 +437,7 @@ impl Run {
             quiet: self.quiet,
             run,
             load,
+            centrifugo: None,
             shape: Shape::Constant,
             find_max: None,
             processes: 1,
@@ -593,9 +594,9 @@ mod tests {
     #[test]
     fn what_can_not_be_written_into_a_request_is_refused() {
         for bad in ["", "a b", "a,b", "a\r\nX-Smuggled: 1"] {
-            assert!(protocol(bad).is_err(), "{bad:?} was accepted");
+            assert!(subprotocol(bad).is_err(), "{bad:?} was accepted");
         }
-        assert_eq!(protocol("chat.v2"), Ok("chat.v2".to_owned()));
+        assert_eq!(subprotocol("chat.v2"), Ok("chat.v2".to_owned()));
         for bad in [
             "X-Token",
             ": v",

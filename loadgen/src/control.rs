@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use hioload_platform::Nanos;
 
+use crate::chat::Clients;
 use crate::recent::Recent;
 use crate::rooms::Rooms;
 use crate::series::Spread;
@@ -28,6 +29,8 @@ pub(crate) struct Control {
     failed: AtomicU64,
     /// The rooms of a chat; none for other loads.
     pub(crate) rooms: Rooms,
+    /// Who its users are to a server that names them.
+    pub(crate) clients: Clients,
 }
 
 /// Counts of one thread, for the progress line; a cache line pair of its own,
@@ -59,6 +62,7 @@ impl Control {
             measured: AtomicUsize::new(0),
             failed: AtomicU64::new(0),
             rooms,
+            clients: Clients::default(),
         }
     }
 

@@ -22,6 +22,12 @@ pub(crate) trait Workload {
         false
     }
 
+    /// Whether all connections that are open are ready for the start: what
+    /// comes before it is between the workload and the server.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// Whether it has connections opened again after they ended, so that a
     /// moment without any is not the end.
     fn reopens(&self) -> bool {
@@ -52,7 +58,14 @@ pub(crate) trait Workload {
     fn begin(&mut self, start: Nanos, window: Window);
 
     /// A message arrived on connection `link` at `now`.
-    fn received(&mut self, link: usize, kind: Kind, payload: &[u8], now: Nanos);
+    fn received(
+        &mut self,
+        links: &mut Links,
+        link: usize,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    );
 
     /// The kernel took what connection `link` had to send.
     fn unblocked(&mut self, link: usize);

@@ -9,6 +9,7 @@
 
 mod broadcast;
 mod cause;
+mod centrifugo;
 mod chat;
 mod cli;
 mod connect;

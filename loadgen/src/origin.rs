@@ -49,27 +49,40 @@ fn value(text: &str, name: &str) -> Option<String> {
     Some(value.trim().to_owned())
 }
 
-/// The arguments as they were given, without the values of headers, which may
-/// be secrets: results are made to be passed on.
+/// Options whose values are secrets.
+const SECRETS: [&str; 3] = ["--header", "--token", "--token-secret"];
+
+/// The arguments as they were given, without the values of headers and tokens,
+/// which may be secrets: results are made to be passed on.
 pub(crate) fn command(arguments: impl Iterator<Item = OsString>) -> Vec<String> {
-    let mut is_header = false;
+    let mut option = None;
     arguments
         .map(|argument| {
             let argument = argument.to_string_lossy().into_owned();
-            let shown = match argument.strip_prefix("--header=") {
-                _ if is_header => hidden(&argument),
-                Some(header) => format!("--header={}", hidden(header)),
-                None => argument.clone(),
-            };
-            is_header = !is_header && argument == "--header";
-            shown
+            let is_secret = |name: &str| SECRETS.into_iter().find(|secret| *secret == name);
+            if let Some(option) = option.take() {
+                return hidden(option, &argument);
+            }
+            let (name, value) = argument.split_once('=').unwrap_or((&argument, ""));
+            match is_secret(name) {
+                Some(_) if name.len() < argument.len() => {
+                    format!("{name}={}", hidden(name, value))
+                }
+                secret => {
+                    option = secret;
+                    argument
+                }
+            }
         })
         .collect()
 }
 
-fn hidden(header: &str) -> String {
-    let (name, _) = header.split_once(':').unwrap_or(("", ""));
-    format!("{name}: ...")
+/// What is shown of an option's value: a header's name, and nothing else.
+fn hidden(option: &str, value: &str) -> String {
+    match (option, value.split_once(':')) {
+        ("--header", Some((name, _))) => format!("{name}: ..."),
+        _ => "...".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -102,6 +115,9 @@ mod tests {
             "--header",
             "Authorization: Bearer a:b",
             "--header=X-Key: secret",
+            "--token-secret",
+            "a=b:c",
+            "--token=a.b.c",
         ];
         let shown = command(given.into_iter().chain(["--text"]).map(OsString::from));
         assert_eq!(
@@ -111,6 +127,9 @@ mod tests {
                 "--header",
                 "Authorization: ...",
                 "--header=X-Key: ...",
+                "--token-secret",
+                "...",
+                "--token=...",
                 "--text"
             ]
         );

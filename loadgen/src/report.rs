@@ -7,7 +7,7 @@ use crate::idle::Beats;
 use crate::opens::Connections;
 use crate::reconnect::Comeback;
 use crate::steps::Table;
-use crate::summary::{Config, Distribution, Server, Summary};
+use crate::summary::{Centrifugo, Config, Distribution, Server, Summary};
 
 /// Why a void run may still tell what the server costs.
 pub(crate) const SERVER_HOLDS: &str = "the server's CPU time per message holds nevertheless: it \
@@ -30,6 +30,9 @@ impl Display for Report<'_> {
             connections(f, &summary.connections)?;
             if let Some(chat) = &summary.chat {
                 visits(f, chat)?;
+            }
+            if let Some(clients) = &summary.centrifugo {
+                commands(f, clients)?;
             }
             if let Some(beats) = &summary.idle {
                 pings(f, beats)?;
@@ -193,6 +196,37 @@ fn visits(f: &mut Formatter<'_>, visits: &Visits) -> fmt::Result {
         count(visits.joins),
         count(visits.leaves),
         count(visits.unasked_receipts)
+    )
+}
+
+/// What clients of Centrifugo's protocol asked for, and how long it took.
+fn commands(f: &mut Formatter<'_>, clients: &Centrifugo) -> fmt::Result {
+    row(f, "publish", &clients.publish_ns)?;
+    if clients.histories > 0 {
+        row(f, "history", &clients.history_ns)?;
+    }
+    if clients.presences > 0 {
+        row(f, "presence", &clients.presence_ns)?;
+    }
+    writeln!(
+        f,
+        "commands   {} connects, {} subscribes, {} unsubscribes, {} publishes, {} histories with \
+         {} publications, {} presences with {} clients",
+        count(clients.connects),
+        count(clients.subscribes),
+        count(clients.unsubscribes),
+        count(clients.publishes),
+        count(clients.histories),
+        count(clients.history_publications),
+        count(clients.presences),
+        count(clients.presence_clients),
+    )?;
+    writeln!(
+        f,
+        "pushes     {} joins, {} leaves, {} pings",
+        count(clients.joins),
+        count(clients.leaves),
+        count(clients.server_pings),
     )
 }
 

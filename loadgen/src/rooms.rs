@@ -33,6 +33,15 @@ pub(crate) struct Rooms {
     accounted: AtomicU64,
 }
 
+/// Who must receive a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Demanded {
+    /// How many others.
+    pub(crate) of_others: u64,
+    /// Whether its publisher as well.
+    pub(crate) of_itself: bool,
+}
+
 /// Someone in a room.
 #[derive(Debug)]
 struct Member {
@@ -96,17 +105,31 @@ impl Rooms {
         now.saturating_sub(planned) <= self.grace / 2
     }
 
-    /// A user publishes a message that was planned for `planned`. Returns how
-    /// many others must receive it.
-    pub(crate) fn publish(&self, room: usize, user: u32, planned: Nanos) -> u64 {
-        let mut demanded = 0;
+    /// A user publishes a message that was planned for `planned`, which comes
+    /// back to itself as well or not. Returns who must receive it.
+    pub(crate) fn publish(
+        &self,
+        room: usize,
+        user: u32,
+        planned: Nanos,
+        to_itself: bool,
+    ) -> Demanded {
+        let mut demanded = Demanded::default();
         for member in self.room(room).iter_mut() {
-            if member.user != user && member.sure.contains(planned) {
-                member.demanded += 1;
-                demanded += 1;
+            if !member.sure.contains(planned) {
+                continue;
             }
+            if member.user != user {
+                demanded.of_others += 1;
+            } else if to_itself {
+                demanded.of_itself = true;
+            } else {
+                continue;
+            }
+            member.demanded += 1;
         }
-        self.demanded.fetch_add(demanded, Ordering::AcqRel);
+        let receipts = demanded.of_others + u64::from(demanded.of_itself);
+        self.demanded.fetch_add(receipts, Ordering::AcqRel);
         demanded
     }
 
@@ -128,6 +151,27 @@ mod tests {
     const GRACE: Nanos = 1_000;
     const LATER: Nanos = 3_600_000_000_000;
 
+    fn others(rooms: &Rooms, user: u32, planned: Nanos) -> u64 {
+        rooms.publish(0, user, planned, false).of_others
+    }
+
+    #[test]
+    fn a_publisher_that_hears_itself_is_demanded_to_while_it_is_surely_there() {
+        let rooms = Rooms::new(1, GRACE);
+        let sure = rooms.enter(0, 1, LATER);
+        let demanded = |planned, to_itself| rooms.publish(0, 1, planned, to_itself);
+        assert_eq!(demanded(sure.from, false), Demanded::default());
+        assert_eq!(demanded(sure.from - 1, true), Demanded::default());
+        assert!(rooms.all_accounted());
+        let itself = Demanded {
+            of_others: 0,
+            of_itself: true,
+        };
+        assert_eq!(demanded(sure.from, true), itself);
+        assert_eq!(rooms.demanded(0, 1), 1);
+        assert!(!rooms.all_accounted());
+    }
+
     #[test]
     fn only_those_surely_present_are_demanded() {
         let rooms = Rooms::new(2, GRACE);
@@ -135,14 +179,14 @@ mod tests {
         rooms.enter(0, 2, LATER);
         rooms.enter(1, 3, LATER);
         assert_eq!(sure.to, LATER - GRACE);
-        assert_eq!(rooms.publish(0, 2, sure.from), 1, "user 1, not 2 or 3");
-        assert_eq!(rooms.publish(0, 9, sure.from - 1), 0, "too early");
-        assert_eq!(rooms.publish(0, 9, sure.to), 0, "too late");
-        assert_eq!(rooms.publish(0, 9, sure.to - 1), 2);
+        assert_eq!(others(&rooms, 2, sure.from), 1, "user 1, not 2 or 3");
+        assert_eq!(others(&rooms, 9, sure.from - 1), 0, "too early");
+        assert_eq!(others(&rooms, 9, sure.to), 0, "too late");
+        assert_eq!(others(&rooms, 9, sure.to - 1), 2);
         assert_eq!((rooms.demanded(0, 1), rooms.demanded(1, 1)), (2, 0));
         assert_eq!(rooms.leave(0, 1), 2);
         assert_eq!(rooms.leave(0, 1), 0);
-        assert_eq!(rooms.publish(0, 9, sure.to - 1), 1);
+        assert_eq!(others(&rooms, 9, sure.to - 1), 1);
     }
 
     #[test]
@@ -151,7 +195,7 @@ mod tests {
         let now = Clock::new().now();
         let sure = rooms.enter(0, 1, now + GRACE);
         for planned in [now, sure.from, sure.to] {
-            assert_eq!(rooms.publish(0, 2, planned), 0);
+            assert_eq!(others(&rooms, 2, planned), 0);
         }
     }
 
@@ -167,7 +211,7 @@ mod tests {
         let rooms = Rooms::new(1, GRACE);
         let sure = rooms.enter(0, 1, LATER);
         assert!(rooms.all_accounted());
-        rooms.publish(0, 2, sure.from);
+        rooms.publish(0, 2, sure.from, false);
         assert!(!rooms.all_accounted());
         rooms.account(1);
         assert!(rooms.all_accounted());

@@ -9,7 +9,7 @@ use hioload_platform::clock::{self, Clock};
 use hioload_platform::{DriverError, Nanos, Wake, affinity};
 
 use crate::broadcast::{Broadcast, Membership};
-use crate::chat::Chat;
+use crate::chat::{Chat, Clients};
 use crate::connect::Connect;
 use crate::control::Control;
 use crate::echo::Echo;
@@ -86,7 +86,11 @@ fn generate<D: Native>(settings: &Settings, together: &Together) -> Result<Ended
         Load::Chat(talk) => Rooms::new(talk.rooms, talk.grace),
         _ => Rooms::new(0, 0),
     };
-    let control = Arc::new(Control::new(settings.threads, settings.publishers(), rooms));
+    let mut control = Control::new(settings.threads, settings.publishers(), rooms);
+    if settings.centrifugo.is_some() {
+        control.clients = Clients::new(settings.connections());
+    }
+    let control = Arc::new(control);
     let (notes, inbox) = mpsc::channel();
     let listener = notes.clone();
     // The conductor is gone only after its place is.

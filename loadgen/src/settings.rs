@@ -10,6 +10,7 @@ use hioload_platform::backend::Choice;
 use hioload_protocol::Kind;
 use serde::{Deserialize, Serialize};
 
+use crate::centrifugo::Dialect;
 use crate::chat::Talk;
 use crate::connect::Storm;
 use crate::goal::Goals;
@@ -24,6 +25,9 @@ use crate::tolerance::Tolerance;
 /// it the plan waits for the server. Bounds the memory of a connection, and is
 /// several seconds' worth at a usual rate per connection.
 pub(crate) const MAX_OUTSTANDING: usize = 4096;
+
+/// Bytes of a frame of Centrifugo's protocol: presence of some 100,000.
+const MAX_FRAME: usize = 16 << 20;
 
 /// What both kinds of run need.
 #[derive(Clone, Debug)]
@@ -81,6 +85,9 @@ pub(crate) struct Settings {
     pub(crate) run: u32,
     /// How connections are used.
     pub(crate) load: Load,
+    /// What the users of a chat speak, when their rooms are channels of
+    /// Centrifugo's protocol and not topics.
+    pub(crate) centrifugo: Option<Dialect>,
     /// How the rate of an open loop goes on after the warm-up.
     pub(crate) shape: Shape,
     /// Processes that share the run.
@@ -235,6 +242,16 @@ impl Settings {
             Load::Echo { .. } | Load::Chat(_) | Load::Idle { .. } | Load::Reconnect { .. } => {}
         }
         round
+    }
+
+    /// Bytes of the largest message that the server may send: with a protocol
+    /// around the payload it holds many of them, or the names of all in a room.
+    pub(crate) fn max_received(&self) -> usize {
+        let most = self.sizes.max().max(1 << 16);
+        match self.centrifugo {
+            Some(_) => most.max(MAX_FRAME),
+            None => most,
+        }
     }
 
     /// Connections that publish to topics.

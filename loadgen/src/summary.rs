@@ -3,6 +3,7 @@
 //! The serialised form is the documented schema of `README.md`. Fields are
 //! added, never renamed or removed, without raising [`SCHEMA`].
 
+mod centrifugo;
 mod percentiles;
 mod server;
 
@@ -31,6 +32,7 @@ use crate::tally::Tally;
 use crate::validity::{self, Spent};
 use crate::worker::Failure;
 
+pub(crate) use centrifugo::Centrifugo;
 pub(crate) use percentiles::Percentile;
 pub(crate) use server::Server;
 use server::Work;
@@ -63,6 +65,7 @@ pub(crate) struct Summary {
     pub(crate) sends: Sends,
     pub(crate) connections: Connections,
     pub(crate) chat: Option<Visits>,
+    pub(crate) centrifugo: Option<Centrifugo>,
     pub(crate) idle: Option<Beats>,
     pub(crate) reconnect: Option<Comeback>,
     pub(crate) errors: Errors,
@@ -91,6 +94,9 @@ pub(crate) struct Config {
     pub(crate) ramp_to: Option<f64>,
     pub(crate) steps: Vec<f64>,
     pub(crate) depth: Option<usize>,
+    pub(crate) protocol: Option<&'static str>,
+    pub(crate) history_every: Option<u32>,
+    pub(crate) presence_every: Option<u32>,
     pub(crate) rooms: Option<usize>,
     pub(crate) think: Option<String>,
     pub(crate) stay: Option<String>,
@@ -163,6 +169,7 @@ pub(crate) struct Errors {
     pub(crate) unexpected: u64,
     pub(crate) foreign: u64,
     pub(crate) returned_to_publisher: u64,
+    pub(crate) protocol: BTreeMap<String, u64>,
     pub(crate) unclean_closes: u64,
     pub(crate) tolerated: bool,
     pub(crate) cut_off: u64,
@@ -262,6 +269,7 @@ impl Summary {
             sends: Sends::new(tally),
             connections: Connections::new(&tally.opens, seconds),
             chat: tally.visits,
+            centrifugo: tally.exchange.as_deref().map(Centrifugo::new),
             idle: tally.beats,
             reconnect: tally.comeback.as_deref().cloned(),
             errors: Errors::new(tally, tolerated),
@@ -360,6 +368,9 @@ impl Config {
             },
             steps: (settings.rate()).map_or_else(Vec::new, |rate| settings.shape.rates(rate)),
             depth: None,
+            protocol: None,
+            history_every: None,
+            presence_every: None,
             rooms: None,
             think: None,
             stay: None,
@@ -375,6 +386,11 @@ impl Config {
             cpus: settings.cpus.clone(),
         };
         config.describe(settings.load);
+        if let Some(dialect) = &settings.centrifugo {
+            config.protocol = Some("centrifugo");
+            config.history_every = dialect.history_every;
+            config.presence_every = dialect.presence_every;
+        }
         config
     }
 
@@ -415,6 +431,7 @@ impl Config {
             }
             Load::Chat(talk) => {
                 config.load = "chat";
+                config.protocol = Some("broadcast");
                 config.rooms = Some(talk.rooms);
                 config.think = Some(talk.think.to_string());
                 config.stay = Some(talk.stay.to_string());
@@ -511,6 +528,7 @@ impl Errors {
             unexpected: faults.unexpected,
             foreign: faults.foreign,
             returned_to_publisher: faults.own,
+            protocol: faults.protocol.clone(),
             unclean_closes: faults.unclean,
             tolerated,
             cut_off: tally.cut_off,
@@ -560,8 +578,10 @@ impl Errors {
             ),
         ];
         let causes = causes.into_iter().filter(|&(count, _)| count > 0);
+        let protocol = self.protocol.iter();
         causes
             .map(|(count, words)| (count, words.to_owned()))
+            .chain(protocol.map(|(cause, &count)| (count, format!("protocol: {cause}"))))
             .collect()
     }
 

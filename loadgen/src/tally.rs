@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use hioload_platform::Nanos;
 
 use crate::cause;
-use crate::chat::Visits;
+use crate::chat::{Exchange, Visits};
 use crate::idle::Beats;
 use crate::opens::Opens;
 use crate::recent::Recording;
@@ -109,6 +109,9 @@ pub(crate) struct Tally {
     pub(crate) opens: Opens,
     /// Joins and leaves, where users chat.
     pub(crate) visits: Option<Visits>,
+    /// What clients of Centrifugo's protocol did. A chat is of one process.
+    #[serde(skip)]
+    pub(crate) exchange: Option<Box<Exchange>>,
     /// Pings and pongs, where connections are idle.
     pub(crate) beats: Option<Beats>,
     /// How connections came back, where that is the load. Its times are those of
@@ -142,6 +145,9 @@ pub(crate) struct Faults {
     pub(crate) foreign: u64,
     /// Came back to its publisher.
     pub(crate) own: u64,
+    /// What is not as the chat protocol has it, errors in replies among them, by
+    /// cause.
+    pub(crate) protocol: BTreeMap<String, u64>,
     /// Connections that did not end with a close handshake at the end.
     pub(crate) unclean: u64,
     /// Connections that ended before the end, by cause.
@@ -172,6 +178,7 @@ impl Tally {
             recording: None,
             opens: Opens::default(),
             visits: None,
+            exchange: None,
             beats: None,
             comeback: None,
             faults: Faults::default(),
@@ -308,6 +315,9 @@ impl Tally {
         if let Some(other) = other.visits {
             self.visits.get_or_insert_default().merge(other);
         }
+        if let Some(other) = &other.exchange {
+            self.exchange.get_or_insert_default().merge(other);
+        }
         if let Some(other) = other.beats {
             self.beats.get_or_insert_default().merge(other);
         }
@@ -357,6 +367,12 @@ impl Faults {
             + self.unexpected
             + self.foreign
             + self.own
+            + self.of_protocol()
+    }
+
+    /// What is not as the chat protocol has it.
+    fn of_protocol(&self) -> u64 {
+        self.protocol.values().sum()
     }
 
     /// Connections that did not end as they should.
@@ -381,6 +397,11 @@ impl Faults {
         }
     }
 
+    /// Something is not as the chat protocol has it.
+    pub(crate) fn broke(&mut self, cause: &str) {
+        cause::count(&mut self.protocol, cause);
+    }
+
     /// A connection ended before the end.
     pub(crate) fn closed(&mut self, cause: &str) {
         cause::count(&mut self.closes, cause);
@@ -395,6 +416,7 @@ impl Faults {
         self.foreign += other.foreign;
         self.own += other.own;
         self.unclean += other.unclean;
+        cause::merge(&mut self.protocol, &other.protocol);
         cause::merge(&mut self.closes, &other.closes);
         let room = MAX_EXAMPLES.saturating_sub(self.examples.len());
         self.examples

@@ -87,6 +87,8 @@ pub(crate) struct Worker<D: Driver, W> {
     links: Links,
     opening: Opening,
     phase: Phase,
+    /// When the start waits for the load no longer, once all are open.
+    greeted: Option<Nanos>,
     settings: Settings,
     control: Arc<Control>,
     thread: usize,
@@ -131,9 +133,10 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         Self {
             driver,
             load,
-            links: Links::new(count, settings.sizes.max().max(1 << 16), settings.raw, seed),
+            links: Links::new(count, settings.max_received(), settings.raw, seed),
             opening: Opening::new(settings, thread, first, now, seed),
             phase: Phase::Opening,
+            greeted: None,
             settings: settings.clone(),
             control,
             thread,
@@ -231,7 +234,11 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         }
         self.open_more();
         if self.opening.is_done() && self.links.opening() == 0 {
-            self.phase = Phase::Ready;
+            let deadline = self.now + self.settings.timeout;
+            let deadline = *self.greeted.get_or_insert(deadline);
+            if self.load.is_ready() || self.now >= deadline {
+                self.phase = Phase::Ready;
+            }
         }
     }
 
@@ -338,7 +345,7 @@ impl<D: Driver, W: Workload> Worker<D, W> {
         let first = |queue: &VecDeque<(Nanos, Token)>| queue.front().map(|&(due, _)| due);
         let ending = earliest(first(&self.ending), first(&self.closing));
         let phase = match self.phase {
-            Phase::Opening => None,
+            Phase::Opening => self.greeted,
             Phase::Ready => self.control.start(),
             Phase::Running if self.now < self.window.from => {
                 earliest(Some(self.window.from), self.load.next_send())

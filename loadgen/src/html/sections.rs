@@ -11,7 +11,7 @@ use crate::opens::Connections;
 use crate::reconnect::Comeback;
 use crate::report::{count, rate_number};
 use crate::steps::Step;
-use crate::summary::Summary;
+use crate::summary::{Centrifugo, Summary};
 
 /// The sections that the load has.
 pub(super) fn of_load(f: &mut Formatter<'_>, summary: &Summary) -> fmt::Result {
@@ -20,6 +20,9 @@ pub(super) fn of_load(f: &mut Formatter<'_>, summary: &Summary) -> fmt::Result {
     }
     if let Some(chat) = &summary.chat {
         visits(f, chat)?;
+    }
+    if let Some(clients) = &summary.centrifugo {
+        commands(f, clients)?;
     }
     if let Some(beats) = &summary.idle {
         pings(f, beats)?;
@@ -86,6 +89,42 @@ fn visits(f: &mut Formatter<'_>, visits: &Visits) -> fmt::Result {
             "Receipts not demanded, near a join or a leave",
             count(visits.unasked_receipts),
         ),
+    ];
+    tables::list(f, &entries)?;
+    f.write_str("</section>\n")
+}
+
+fn commands(f: &mut Formatter<'_>, clients: &Centrifugo) -> fmt::Result {
+    f.write_str("<section>\n<h2>Clients</h2>\n")?;
+    let rows: Vec<Vec<String>> = [
+        ("connect", clients.connects, None),
+        ("subscribe", clients.subscribes, None),
+        ("unsubscribe", clients.unsubscribes, None),
+        ("publish", clients.publishes, Some(&clients.publish_ns)),
+        ("history", clients.histories, Some(&clients.history_ns)),
+        ("presence", clients.presences, Some(&clients.presence_ns)),
+    ]
+    .into_iter()
+    .map(|(command, answered, times)| {
+        let times = times.filter(|times| times.count > 0);
+        let shown = match times {
+            Some(times) => [times.p50, times.p99, times.max].map(time),
+            None => ["-"; 3].map(str::to_owned),
+        };
+        [command.to_owned(), count(answered)]
+            .into_iter()
+            .chain(shown)
+            .collect()
+    })
+    .collect();
+    let columns = ["command", "answered", "p50", "p99", "maximum"];
+    tables::grid(f, "Commands, from the planned action to the reply", &columns, &rows)?;
+    let entries = [
+        ("Publications in histories", count(clients.history_publications)),
+        ("Clients in presences", count(clients.presence_clients)),
+        ("Joins told", count(clients.joins)),
+        ("Leaves told", count(clients.leaves)),
+        ("Pings of the server", count(clients.server_pings)),
     ];
     tables::list(f, &entries)?;
     f.write_str("</section>\n")

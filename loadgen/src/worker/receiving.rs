@@ -57,8 +57,9 @@ impl<D: Driver, W: Workload> Worker<D, W> {
             match received.event {
                 None => return,
                 Some(Event::Message { kind, payload }) => {
+                    let bytes = payload.bytes(input);
                     self.load
-                        .received(index, kind, payload.bytes(input), self.now);
+                        .received(&mut self.links, index, kind, bytes, self.now);
                     payload.recycle(&mut self.links.resources.pool);
                 }
                 Some(Event::Ping(payload)) => {

@@ -2,6 +2,7 @@
 //! servers that behave, servers that do not, and runs that can not be.
 
 mod broadcast;
+mod centrifugo;
 mod chat;
 mod connect;
 mod echo;

@@ -6,15 +6,20 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::centrifugo::{self, Small};
 use crate::mixed::Scenario;
 use crate::server::{Fault, Server, run};
 
 const README: &str = include_str!("../../README.md");
 
 /// The objects whose keys are data, not fields, or are documented elsewhere.
-const OPEN: [&str; 10] = [
+const OPEN: [&str; 14] = [
+    "centrifugo.history_ns",
+    "centrifugo.presence_ns",
+    "centrifugo.publish_ns",
     "connections.failures",
     "errors.closes",
+    "errors.protocol",
     "groups[].result",
     "reconnect.drops",
     "reconnect.failed_attempts",
@@ -77,6 +82,7 @@ fn present(value: &Value, name: &str, fields: &mut BTreeSet<String>) {
 fn every_field_is_documented_and_every_documented_field_is_there() {
     let server = Server::start(Fault::None);
     let (echo, broadcast) = (server.echo_url(), server.broadcast_url());
+    let chat = Small::start(centrifugo::Fault::None).url();
     let documented = documented("JSON (");
     let mut seen = BTreeSet::new();
     for load in [
@@ -87,6 +93,7 @@ fn every_field_is_documented_and_every_documented_field_is_there() {
         format!("connect --url {echo} --rate 50"),
         format!("idle --url {echo} --connections 4 --ping-interval 50ms"),
         format!("chat --url {broadcast} --users 6 --rooms 2"),
+        format!("chat --protocol centrifugo --url {chat} --users 6 --rooms 2"),
     ] {
         let ran = run(&format!("{load} --server-pid {}", std::process::id()));
         let mut fields = BTreeSet::new();

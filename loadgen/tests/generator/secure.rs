@@ -199,14 +199,14 @@ fn subprotocols_and_headers_reach_the_server() {
         "echo --url {} --insecure --connections 1 --rate 50",
         server.url()
     );
-    command.push_str(" --protocol v2 --protocol v1 --header X-Token:secret");
+    command.push_str(" --subprotocol v2 --subprotocol v1 --header X-Token:secret");
     run(&command).assert_clean();
     assert_eq!(server.told.recv().as_deref(), Ok("v2+v1 secret"));
 }
 
 #[test]
 fn a_subprotocol_that_is_none_is_refused_before_the_run() {
-    let ran = run("echo --protocol a,b");
+    let ran = run("echo --subprotocol a,b");
     assert_eq!(ran.code, 64, "{ran:?}");
     assert!(ran.stderr.contains("Sec-WebSocket-Protocol"), "{ran:?}");
 }
