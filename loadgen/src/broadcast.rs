@@ -293,7 +293,14 @@ impl Workload for Broadcast {
         self.plan = Some(Plan::new(curve, share, start, window.to));
     }
 
-    fn received(&mut self, _links: &mut Links, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
+    fn received(
+        &mut self,
+        _links: &mut Links,
+        link: usize,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    ) {
         let (stamp, intact) = match self.codec.read(payload) {
             _ if kind != self.codec.kind() => (self.corrupted(link, Corruption::Stamp), false),
             Ok(stamp) => (Some(stamp), true),

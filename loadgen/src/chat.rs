@@ -535,14 +535,7 @@ impl Workload for Chat {
         }
     }
 
-    fn received(
-        &mut self,
-        links: &mut Links,
-        link: usize,
-        kind: Kind,
-        payload: &[u8],
-        now: Nanos,
-    ) {
+    fn received(&mut self, links: &mut Links, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
         if self.sessions.is_some() {
             return self.frame(links, link, payload, now);
         }

@@ -219,7 +219,14 @@ impl Workload for Connect {
         });
     }
 
-    fn received(&mut self, _links: &mut Links, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
+    fn received(
+        &mut self,
+        _links: &mut Links,
+        link: usize,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    ) {
         match self.slots[link].stage {
             Stage::Waiting => {}
             Stage::Staying | Stage::Leaving => {

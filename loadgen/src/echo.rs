@@ -263,7 +263,14 @@ impl Workload for Echo {
         }
     }
 
-    fn received(&mut self, _links: &mut Links, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
+    fn received(
+        &mut self,
+        _links: &mut Links,
+        link: usize,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    ) {
         let Some(message) = self.identify(link, kind, payload) else {
             return;
         };

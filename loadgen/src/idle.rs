@@ -169,7 +169,14 @@ impl Workload for Idle {
         ));
     }
 
-    fn received(&mut self, _links: &mut Links, link: usize, _kind: Kind, _payload: &[u8], _now: Nanos) {
+    fn received(
+        &mut self,
+        _links: &mut Links,
+        link: usize,
+        _kind: Kind,
+        _payload: &[u8],
+        _now: Nanos,
+    ) {
         self.tally.faults.unexpected += 1;
         let connection = self.connection(link);
         self.tally

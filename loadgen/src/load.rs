@@ -58,14 +58,7 @@ pub(crate) trait Workload {
     fn begin(&mut self, start: Nanos, window: Window);
 
     /// A message arrived on connection `link` at `now`.
-    fn received(
-        &mut self,
-        links: &mut Links,
-        link: usize,
-        kind: Kind,
-        payload: &[u8],
-        now: Nanos,
-    );
+    fn received(&mut self, links: &mut Links, link: usize, kind: Kind, payload: &[u8], now: Nanos);
 
     /// The kernel took what connection `link` had to send.
     fn unblocked(&mut self, link: usize);

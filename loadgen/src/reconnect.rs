@@ -280,7 +280,14 @@ impl Workload for Reconnect {
         self.stage = Stage::Running;
     }
 
-    fn received(&mut self, _links: &mut Links, link: usize, kind: Kind, payload: &[u8], now: Nanos) {
+    fn received(
+        &mut self,
+        _links: &mut Links,
+        link: usize,
+        kind: Kind,
+        payload: &[u8],
+        now: Nanos,
+    ) {
         if !self.slots[link].waiting {
             self.tally.faults.unexpected += 1;
             return;

@@ -37,7 +37,7 @@ impl Chat {
                 write(Command::Connect(&token), id, frame)
             }),
             Err(error) => {
-                self.broke(format!("no token could be made: {error}"));
+                self.broke(&format!("no token could be made: {error}"));
                 self.turn_away(links, link);
             }
         }
@@ -55,9 +55,15 @@ impl Chat {
             None => room,
         };
         sessions.get(link).channel = channel;
-        sessions.send(links, link, planned, visit, |session, dialect, frame, id| {
-            write(Command::Subscribe(&session.channel, dialect), id, frame)
-        });
+        sessions.send(
+            links,
+            link,
+            planned,
+            visit,
+            |session, dialect, frame, id| {
+                write(Command::Subscribe(&session.channel, dialect), id, frame)
+            },
+        );
     }
 
     /// A user leaves its room and stays connected.
@@ -99,14 +105,20 @@ impl Chat {
                 return;
             };
             if chosen && links.takes(link) && sessions.takes_question(link) {
-                sessions.send(links, link, planned, visit, |session, dialect, frame, id| {
-                    let channel = &session.channel;
-                    let command = match asked {
-                        Asked::History => Command::History(channel, dialect.history_limit),
-                        _ => Command::Presence(channel),
-                    };
-                    write(command, id, frame)
-                });
+                sessions.send(
+                    links,
+                    link,
+                    planned,
+                    visit,
+                    |session, dialect, frame, id| {
+                        let channel = &session.channel;
+                        let command = match asked {
+                            Asked::History => Command::History(channel, dialect.history_limit),
+                            _ => Command::Presence(channel),
+                        };
+                        write(command, id, frame)
+                    },
+                );
             }
         }
     }
@@ -129,7 +141,7 @@ impl Chat {
                 }
                 Ok(reply) => self.replied(links, link, &reply, now),
                 Err(error) => {
-                    self.broke("what the server sent is no message of the protocol".to_owned());
+                    self.broke("what the server sent is no message of the protocol");
                     let id = self.id(link);
                     let words = || format!("user {id} got what is no message: {error}");
                     self.tally.faults.describe(words);
@@ -151,7 +163,7 @@ impl Chat {
         let ours = sessions.get(link).channel == push.channel;
         if let Some(ended) = ended.filter(|_| ours) {
             let (code, reason) = (ended.code, words(&ended.reason));
-            self.broke(format!("unsubscribed by the server, {code}: {reason}"));
+            self.broke(&format!("unsubscribed by the server, {code}: {reason}"));
             self.put_out(link, now);
         }
     }
@@ -172,13 +184,7 @@ impl Chat {
     }
 
     /// Somebody published something.
-    fn published(
-        &mut self,
-        link: usize,
-        channel: &str,
-        publication: &Publication<'_>,
-        now: Nanos,
-    ) {
+    fn published(&mut self, link: usize, channel: &str, publication: &Publication<'_>, now: Nanos) {
         let id = self.id(link);
         let stage = self.users[link].stage;
         let Some(sessions) = &mut self.sessions else {
@@ -187,18 +193,20 @@ impl Chat {
         let session = sessions.get(link);
         if session.channel != channel || !matches!(stage, Stage::In | Stage::Leaving) {
             self.tally.faults.unexpected += 1;
-            let words = || format!("user {id} is not subscribed to {channel} but got a publication");
+            let words =
+                || format!("user {id} is not subscribed to {channel} but got a publication");
             return self.tally.faults.describe(words);
         }
         let step = session.step(publication.offset);
         match step {
             Step::Next | Step::Again => {}
             Step::Gap(skipped) => {
-                self.broke("publications skipped, by their offsets".to_owned());
-                let words = || format!("user {id}: {skipped} publications of {channel} are missing");
+                self.broke("publications skipped, by their offsets");
+                let words =
+                    || format!("user {id}: {skipped} publications of {channel} are missing");
                 self.tally.faults.describe(words);
             }
-            Step::Missing => self.broke("publications without an offset".to_owned()),
+            Step::Missing => self.broke("publications without an offset"),
         }
         let duplicated = self.tally.faults.duplicated;
         let text = publication.text();
@@ -208,7 +216,7 @@ impl Chat {
             self.heard(link, &stamp, intact, now, bytes);
         }
         if step == Step::Again && self.tally.faults.duplicated == duplicated {
-            self.broke("publications repeated, by their offsets".to_owned());
+            self.broke("publications repeated, by their offsets");
         }
     }
 
@@ -224,7 +232,7 @@ impl Chat {
         });
         if !right {
             let id = self.id(link);
-            self.broke("publications that do not name their publisher".to_owned());
+            self.broke("publications that do not name their publisher");
             self.tally.faults.describe(|| {
                 let named = publication.info.as_ref();
                 format!("user {id} got what user {sender} said as said by {named:?}")
@@ -239,13 +247,13 @@ impl Chat {
         };
         let fine = reply.error.is_none();
         let Some(command) = sessions.replied(link, reply.id, fine, now) else {
-            return self.broke("replies to nothing that was asked".to_owned());
+            return self.broke("replies to nothing that was asked");
         };
         self.try_again(link);
         let name = command.asked.name();
         if let Some(error) = &reply.error {
             let (code, message) = (error.code, words(&error.message));
-            self.broke(format!("{name}: error {code}, {message}"));
+            self.broke(&format!("{name}: error {code}, {message}"));
             return self.refused(links, link, command, now);
         }
         let there = match command.asked {
@@ -264,7 +272,7 @@ impl Chat {
                 .is_some(),
         };
         if !there {
-            self.broke(format!("{name}: a reply without its result"));
+            self.broke(&format!("{name}: a reply without its result"));
         }
     }
 
@@ -326,7 +334,7 @@ impl Chat {
         session.epoch = subscribed.epoch.clone().into_owned();
         let dialect = &sessions.dialect;
         if (dialect.positioned || dialect.recoverable) && !numbered {
-            self.broke("subscribe: it has no positions, though asked for".to_owned());
+            self.broke("subscribe: it has no positions, though asked for");
         }
         self.seat(link, now);
         if self.running {
@@ -376,7 +384,7 @@ impl Chat {
             break;
         }
         if let Some(wrong) = wrong {
-            self.broke(format!("history: {wrong}"));
+            self.broke(&format!("history: {wrong}"));
         }
     }
 
@@ -390,14 +398,14 @@ impl Chat {
         let itself = &sessions.get(link).client;
         let there = clients.0.iter().any(|client| client == itself);
         if visit == command.visit && stage == Stage::In && !there {
-            self.broke("presence: it lacks the one who asks".to_owned());
+            self.broke("presence: it lacks the one who asks");
         }
     }
 
     /// The server, or what it says, is not as the protocol has it.
     #[cold]
-    fn broke(&mut self, cause: String) {
-        self.tally.faults.broke(&cause);
+    fn broke(&mut self, cause: &str) {
+        self.tally.faults.broke(cause);
     }
 
     /// Counts what the clients did, and the commands that were never answered.
@@ -409,7 +417,7 @@ impl Chat {
         let unanswered = Sessions::take_unanswered(sessions);
         self.tally.exchange = Some(sessions.exchange.clone());
         for asked in unanswered {
-            self.broke(format!("{}: not answered", asked.name()));
+            self.broke(&format!("{}: not answered", asked.name()));
         }
     }
 }

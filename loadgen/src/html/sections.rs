@@ -118,9 +118,17 @@ fn commands(f: &mut Formatter<'_>, clients: &Centrifugo) -> fmt::Result {
     })
     .collect();
     let columns = ["command", "answered", "p50", "p99", "maximum"];
-    tables::grid(f, "Commands, from the planned action to the reply", &columns, &rows)?;
+    tables::grid(
+        f,
+        "Commands, from the planned action to the reply",
+        &columns,
+        &rows,
+    )?;
     let entries = [
-        ("Publications in histories", count(clients.history_publications)),
+        (
+            "Publications in histories",
+            count(clients.history_publications),
+        ),
         ("Clients in presences", count(clients.presence_clients)),
         ("Joins told", count(clients.joins)),
         ("Leaves told", count(clients.leaves)),
