@@ -8,7 +8,7 @@ use hioload::hub::{Change, Delivery};
 use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade};
 
 use crate::broadcast::Broadcast;
-use crate::chat::{self, Call, Chat, Client, Method, Rules};
+use crate::chat::{self, Call, Chat, ChatMetrics, Client, Method, Rules};
 use crate::config::Settings;
 
 const CHAT_PAGE: &[u8] = include_bytes!("page/chat.html");
@@ -71,6 +71,7 @@ pub(crate) struct Site {
     echo: Echo,
     broadcast: Broadcast,
     chat: Chat,
+    chat_metrics: ChatMetrics,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -84,10 +85,17 @@ pub(crate) enum Service {
 }
 
 impl Site {
-    pub(crate) fn new(routes: Routes, rules: Rules, handle: Handle, debug: DebugEndpoint) -> Self {
+    pub(crate) fn new(
+        routes: Routes,
+        rules: Rules,
+        chat_metrics: ChatMetrics,
+        handle: Handle,
+        debug: DebugEndpoint,
+    ) -> Self {
         Self {
             routes,
-            chat: Chat::new(rules, handle.clone()),
+            chat: Chat::new(rules, &chat_metrics, handle.clone()),
+            chat_metrics,
             handle,
             debug,
             echo: Echo,
@@ -212,7 +220,7 @@ impl App for Site {
                 .header("Cache-Control", "no-store"),
             Route::Metrics => Response::ok(
                 "text/plain; version=0.0.4; charset=utf-8",
-                self.handle.metrics().render().into_bytes(),
+                (self.handle.metrics().render() + &self.chat_metrics.render()).into_bytes(),
             ),
             Route::DebugState => self.debug.answer(request),
             Route::Api => Response::not_found(),
