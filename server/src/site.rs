@@ -33,6 +33,7 @@ enum Route {
     Chat,
     Api,
     Health,
+    Ready,
     Metrics,
     DebugState,
 }
@@ -47,6 +48,7 @@ impl Routes {
             },
         )?;
         router.insert("/health", Route::Health)?;
+        router.insert("/ready", Route::Ready)?;
         router.insert("/metrics", Route::Metrics)?;
         router.insert("/debug/state", Route::DebugState)?;
         router.insert(chat::PATH, Route::Chat)?;
@@ -165,6 +167,7 @@ impl App for Site {
             Route::Page { echo: false }
             | Route::Api
             | Route::Health
+            | Route::Ready
             | Route::Metrics
             | Route::DebugState => Refusal::BadRequest("no WebSocket here").into(),
         }
@@ -217,6 +220,10 @@ impl App for Site {
                 .header("X-Content-Type-Options", "nosniff")
                 .header("Cache-Control", "no-cache"),
             Route::Health => Response::ok("application/json", &b"{\"status\":\"ok\"}\n"[..])
+                .header("Cache-Control", "no-store"),
+            // A server without room for one more refuses all requests with 503,
+            // and one that stops does not listen: an answer is a yes.
+            Route::Ready => Response::ok("application/json", &b"{\"status\":\"ready\"}\n"[..])
                 .header("Cache-Control", "no-store"),
             Route::Metrics => Response::ok(
                 "text/plain; version=0.0.4; charset=utf-8",
