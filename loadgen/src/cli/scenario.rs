@@ -372,6 +372,18 @@ mod tests {
         assert!(groups.iter().all(|group| group.threads == 1));
     }
 
+    #[test]
+    fn a_group_may_chat_in_channels() {
+        let text = "[[group]]\nname = \"a\"\npattern = \"chat\"\nprotocol = \"centrifugo\"\n\
+                    url = \"ws://127.0.0.1:1/\"\nrecoverable = true\nhistory_every = 3\n\
+                    subprotocol = [\"x\"]\n";
+        let groups = read("f", text, 0).unwrap();
+        let dialect = groups[0].centrifugo.as_ref().unwrap();
+        assert!(dialect.recoverable && !dialect.join_leave);
+        assert_eq!(dialect.history_every, Some(3));
+        assert_eq!(groups[0].protocols, ["x"]);
+    }
+
     /// The error of a scenario with one good group and these lines, which
     /// begin at line 7.
     fn error(lines: &str) -> String {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Output;
 
+use crate::centrifugo::{self, Small};
 use crate::mixed::Scenario;
 use crate::server::{Fault, Server, command, outcome};
 
@@ -115,6 +116,7 @@ fn a_void_run_says_so_and_why() {
 fn a_report_shows_what_is_particular_to_a_load() {
     let server = Server::start(Fault::None);
     let (echo, broadcast) = (server.echo_url(), server.broadcast_url());
+    let clients = Small::start(centrifugo::Fault::None).url();
     for (name, load, parts) in [
         (
             "steps",
@@ -135,6 +137,14 @@ fn a_report_shows_what_is_particular_to_a_load() {
             "chat",
             format!("chat --url {broadcast} --users 4 --rooms 1"),
             ["<h2>Rooms</h2>", "<dt>Joins</dt><dd>4</dd>"],
+        ),
+        (
+            "clients",
+            format!("chat --protocol centrifugo --url {clients} --users 4 --rooms 1"),
+            [
+                "<h2>Clients</h2>",
+                "<th scope=\"row\">connect</th><td>4</td>",
+            ],
         ),
     ] {
         run(name, &load).assert_says(&parts);
