@@ -13,7 +13,9 @@ mod connect;
 mod deadlines;
 mod history;
 mod presence;
+mod rates;
 mod rules;
+mod seats;
 mod subscribe;
 mod token;
 
@@ -35,6 +37,7 @@ pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
 use client::Stage;
 pub(crate) use rules::Rules;
+pub(crate) use token::{Checked, Verifier, now};
 
 /// Where clients connect.
 pub(crate) const PATH: &str = "/connection/websocket";
@@ -107,7 +110,8 @@ impl Chat {
         }
     }
 
-    pub(crate) fn upgrade(&self, request: &Request<'_>, service: &mut Service) -> Upgrade {
+    pub(crate) fn upgrade(&mut self, request: &Request<'_>, service: &mut Service) -> Upgrade {
+        self.rules.follow();
         if !self.rules.admit(request) {
             return Refusal::Forbidden.into();
         }
@@ -139,6 +143,7 @@ impl Chat {
         client: &mut Client,
         message: Message<'_>,
     ) {
+        self.rules.follow();
         if message.payload().len() > MAX_FRAME {
             conn.close(CloseCode::TOO_BIG, "a frame has at most 64 KiB");
             return;
@@ -244,7 +249,8 @@ impl Chat {
 
     /// Whether this is the application's key. Takes as long for any key of the
     /// same length.
-    pub(crate) fn admits(&self, key: Option<&str>) -> bool {
+    pub(crate) fn admits(&mut self, key: Option<&str>) -> bool {
+        self.rules.follow();
         let own = self.rules.settings().api_key.bytes();
         let (Some(own), Some(key)) = (own, key) else {
             return false;

@@ -100,6 +100,9 @@ pub struct Subscribed {
     /// Whether it asked to recover.
     #[serde(skip_serializing_if = "is_false")]
     pub was_recovering: bool,
+    /// Whatever the application says with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
 }
 
 /// Who is subscribed, by client.

@@ -28,6 +28,13 @@ impl Chat {
         if !client.is_in() {
             return Err(Disconnect::BadRequest);
         }
+        let rates = &self.rules.settings().client.rates;
+        if let Err(error) = client.rates.admit(&request, rates, conn.now())? {
+            if id > 0 {
+                replies.error(id, error);
+            }
+            return Ok(());
+        }
         let done = match &request {
             Request::Connect(_) => Ok(()),
             Request::Pong => return self.pong(conn, client),
@@ -77,8 +84,15 @@ impl Chat {
         };
         if let Err(error) = done {
             replies.error(id, error);
+            return self.failed(conn, client);
         }
         Ok(())
+    }
+
+    /// A command has failed, which a client does not do for ever.
+    pub(super) fn failed(&self, conn: &Conn<'_>, client: &mut Client) -> Result<(), Disconnect> {
+        let rates = &self.rules.settings().client.rates;
+        client.rates.failed(rates, conn.now())
     }
 
     /// Checks that a client may do something in a channel; the channel's
