@@ -73,6 +73,8 @@ pub(crate) struct Chat {
     /// By the place of their namespaces in the settings.
     hubs: Vec<HubId>,
     signals: HubId,
+    /// Calls that are not done again, about channels whose home is here.
+    once: backend::Once,
     /// Who is subscribed to channels whose home is here.
     presence: presence::Table,
     /// What other shards are to be told about presence.
@@ -99,6 +101,7 @@ impl Chat {
             hubs,
             signals: hub(SIGNALS),
             rules,
+            once: backend::Once::default(),
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
             timers: HashMap::new(),
@@ -193,10 +196,15 @@ impl Chat {
         client: &mut Client,
         delivery: &Delivery<'_>,
     ) {
-        let (channel, Some(place)) = (delivery.topic(), delivery.place()) else {
+        let channel = delivery.topic();
+        let Some(sub) = client.subs.get_mut(channel) else {
             return;
         };
-        let Some(sub) = client.subs.get_mut(channel) else {
+        let Some(place) = delivery.place() else {
+            if sub.pending.is_none() && matches!(client.stage, Stage::In) {
+                let frame = self.written(delivery, None);
+                conn.send_prepared(&frame);
+            }
             return;
         };
         if sub.pending.is_some() {

@@ -22,8 +22,8 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
+pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
 use chat::{ChatError, Secret};
-pub(crate) use chat::{ChatSettings, ClientTable, Namespace, RatesTable, Who};
 pub(crate) use keys::{TokenKey, TokenKeys};
 pub(crate) use rate::Rate;
 
@@ -387,8 +387,8 @@ impl Settings {
     }
 
     /// The settings beside [`Config`] that differ and that a running server
-    /// does not follow.
-    pub(crate) fn fixed_differences(&self, other: &Self) -> Vec<&'static str> {
+    /// does not follow; [`ChatSettings::changes`] has those of the chat.
+    pub(crate) fn fixed_differences(&self, other: &Self) -> Vec<String> {
         // No `..`: a new setting is decided about here.
         let Self {
             listen,
@@ -402,7 +402,7 @@ impl Settings {
             echo_root,
             debug_token,
             otlp_endpoint,
-            chat,
+            chat: _,
             unknown_variables: _,
         } = other;
         let differences = [
@@ -415,10 +415,9 @@ impl Settings {
             ("routes.echo_root", self.echo_root != *echo_root),
             ("debug_token", &self.debug_token != debug_token),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
-            ("client, api, channel or namespace", &self.chat != chat),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);
-        differing.map(|(name, _)| name).collect()
+        differing.map(|(name, _)| name.to_owned()).collect()
     }
 
     pub(crate) fn relay_is_off(&self) -> bool {

@@ -61,6 +61,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         cli,
         started: settings.clone(),
         log,
+        rules: rules.clone(),
     };
     let ended = server.reload_from(move || reload.read()).run_with(
         move |shard| {

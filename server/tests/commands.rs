@@ -127,8 +127,8 @@ fn what_is_wrong_is_named_with_its_place_and_what_is_allowed() {
             &["line 1", "COUNT/DURATION"],
         ),
         (
-            "client.max_channels = 2000",
-            &["client.rates.subscribe", "at least 2000/10s"],
+            "client.max_channels = 3000",
+            &["client.rates.subscribe", "at least 3000/10s"],
         ),
         (
             "client.allowed_origins = ['x']",
@@ -259,11 +259,7 @@ fn a_generated_token_is_valid_until_it_ends_and_says_what_it_is_for() {
         "\"name\": \"Ann\"",
         "\"iss\": \"me\"",
     ] {
-        assert!(
-            said.out.contains(word),
-            "{word}: {}",
-            said.out
-        );
+        assert!(said.out.contains(word), "{word}: {}", said.out);
     }
     let said = check(&generate(&["--user", "", "--ttl", "0s", "--channel", "$a"]));
     assert!(

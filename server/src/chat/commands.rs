@@ -84,13 +84,22 @@ impl Chat {
         };
         if let Err(error) = done {
             replies.error(id, error);
-            return self.failed(conn, client);
+            return self.failed(conn, client, error);
         }
         Ok(())
     }
 
-    /// A command has failed, which a client does not do for ever.
-    pub(super) fn failed(&self, conn: &Conn<'_>, client: &mut Client) -> Result<(), Disconnect> {
+    /// A command has failed, which a client does not do for ever. Being asked to
+    /// wait is no failure.
+    pub(super) fn failed(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        error: Error,
+    ) -> Result<(), Disconnect> {
+        if error == Error::TooManyRequests {
+            return Ok(());
+        }
         let rates = &self.rules.settings().client.rates;
         client.rates.failed(rates, conn.now())
     }

@@ -57,7 +57,7 @@ impl Chat {
         let started = granted.and_then(|granted| self.start(conn, client, &wish.channel, granted));
         if let Err(error) = started {
             replies.error(command, error);
-            return self.failed(conn, client);
+            return self.failed(conn, client, error);
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Settings of the chat: who may connect, and what channels offer.
 
+mod changes;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use thiserror::Error;
 use super::Span;
 use super::keys::{KeyError, TokenKeys};
 use super::rate::Rate;
+pub(crate) use changes::Changes;
 
 /// Bytes of a secret at least; fewer are guessed from a single token.
 const MIN_SECRET: usize = 16;
@@ -206,12 +209,12 @@ impl Default for RatesTable {
         }
         Self {
             publish: in_ten_seconds(5000),
-            subscribe: in_ten_seconds(1000),
-            read: in_ten_seconds(1000),
-            rpc: in_ten_seconds(1000),
-            other: in_ten_seconds(1000),
-            refused: in_ten_seconds(500),
-            errors: in_ten_seconds(500),
+            subscribe: in_ten_seconds(2000),
+            read: in_ten_seconds(2000),
+            rpc: in_ten_seconds(2000),
+            other: in_ten_seconds(2000),
+            refused: in_ten_seconds(1000),
+            errors: in_ten_seconds(1000),
         }
     }
 }

@@ -106,6 +106,11 @@ impl Expiry {
         }
     }
 
+    /// Until a second of the Unix clock; 0 is for ever. `None`: it has passed.
+    pub(in crate::chat) fn granted(until: u64) -> Option<Self> {
+        Self::of(None, Some(until)).ok()
+    }
+
     fn until_second(end: Option<u64>) -> Result<Self, Fault> {
         let Some(end) = end else {
             return Ok(Self::default());
