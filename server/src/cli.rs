@@ -26,9 +26,9 @@ Examples:
 /// WebSocket chat and broadcast server.
 ///
 /// Speaks Centrifugo's client protocol on /connection/websocket, serves a chat
-/// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health
-/// and /metrics (Prometheus), POST /api/{method} to who has the api.key, and
-/// /debug/state to who has the debug_token. SIGINT or SIGTERM drains and
+/// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health,
+/// /ready and /metrics (Prometheus), POST /api/{method} to who has the api.key,
+/// and /debug/state to who has the debug_token. SIGINT or SIGTERM drains and
 /// exits with 0; a second one cuts what is left. SIGHUP reads the file, keys and
 /// certificates again: limits, timeouts, permissions, token keys and the log's
 /// level follow, or the log says why nothing changes. A start that fails says

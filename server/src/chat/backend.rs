@@ -174,6 +174,7 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Fault> {
 impl Chat {
     /// Begins a call whose body is whole.
     pub(crate) fn call(&mut self, conn: &mut Conn<'_>, call: &mut Call) {
+        self.counters.call(call.method);
         let body = std::mem::take(&mut call.body);
         let checked = if call.method == Method::Batch {
             call.unpack(&body)
@@ -193,6 +194,9 @@ impl Chat {
     /// Begins what may be begun; answers when all is done.
     fn proceed(&self, conn: &mut Conn<'_>, call: &mut Call) {
         while let Some((method, body)) = call.next() {
+            if call.method == Method::Batch {
+                self.counters.call(method);
+            }
             let mut step = Step {
                 method,
                 index: call.steps.len(),

@@ -27,31 +27,31 @@ pub(crate) enum Method {
     Batch,
 }
 
-/// Methods by their names.
-const METHODS: [(&str, Method); 13] = [
-    ("publish", Method::Publish),
-    ("broadcast", Method::Broadcast),
-    ("subscribe", Method::Subscribe),
-    ("unsubscribe", Method::Unsubscribe),
-    ("disconnect", Method::Disconnect),
-    ("presence", Method::Presence),
-    ("presence_stats", Method::PresenceStats),
-    ("history", Method::History),
-    ("history_remove", Method::HistoryRemove),
-    ("refresh", Method::Refresh),
-    ("channels", Method::Channels),
-    ("info", Method::Info),
-    ("batch", Method::Batch),
-];
-
 impl Method {
+    /// All of them by their names.
+    pub(crate) const ALL: [(&str, Self); 13] = [
+        ("publish", Self::Publish),
+        ("broadcast", Self::Broadcast),
+        ("subscribe", Self::Subscribe),
+        ("unsubscribe", Self::Unsubscribe),
+        ("disconnect", Self::Disconnect),
+        ("presence", Self::Presence),
+        ("presence_stats", Self::PresenceStats),
+        ("history", Self::History),
+        ("history_remove", Self::HistoryRemove),
+        ("refresh", Self::Refresh),
+        ("channels", Self::Channels),
+        ("info", Self::Info),
+        ("batch", Self::Batch),
+    ];
+
     pub(crate) fn named(name: &str) -> Option<Self> {
-        let found = METHODS.iter().find(|(known, _)| *known == name);
+        let found = Self::ALL.iter().find(|(known, _)| *known == name);
         found.map(|(_, method)| *method)
     }
 
     pub(super) fn name(self) -> &'static str {
-        let found = METHODS.iter().find(|(_, method)| *method == self);
+        let found = Self::ALL.iter().find(|(_, method)| *method == self);
         found.map_or("", |(name, _)| name)
     }
 
