@@ -134,6 +134,11 @@ fn what_is_no_call_is_refused() {
     }
     let large = format!(r#"{{"channel":"a","data":"{}"}}"#, "x".repeat(1 << 20));
     assert_eq!(api.post("publish", &large).status, 413);
+}
+
+#[test]
+fn what_can_not_be_done_has_its_error() {
+    let api = Api::start("errors");
     for (method, body, code) in [
         ("publish", json!({ "channel": "none:a", "data": 1 }), 102),
         ("publish", json!({ "channel": "", "data": 1 }), 107),
