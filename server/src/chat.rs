@@ -14,7 +14,9 @@ mod deadlines;
 mod history;
 mod metrics;
 mod presence;
+mod rates;
 mod rules;
+mod seats;
 mod subscribe;
 mod token;
 
@@ -38,6 +40,7 @@ use client::Stage;
 pub(crate) use metrics::ChatMetrics;
 use metrics::Counters;
 pub(crate) use rules::Rules;
+pub(crate) use token::{Checked, Verifier, now};
 
 /// Where clients connect.
 pub(crate) const PATH: &str = "/connection/websocket";
@@ -73,6 +76,8 @@ pub(crate) struct Chat {
     /// By the place of their namespaces in the settings.
     hubs: Vec<HubId>,
     signals: HubId,
+    /// Calls that are not done again, about channels whose home is here.
+    once: backend::Once,
     /// Who is subscribed to channels whose home is here.
     presence: presence::Table,
     /// What other shards are to be told about presence.
@@ -100,6 +105,7 @@ impl Chat {
             hubs,
             signals: hub(SIGNALS),
             rules,
+            once: backend::Once::default(),
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
             timers: HashMap::new(),
@@ -112,7 +118,8 @@ impl Chat {
         }
     }
 
-    pub(crate) fn upgrade(&self, request: &Request<'_>, service: &mut Service) -> Upgrade {
+    pub(crate) fn upgrade(&mut self, request: &Request<'_>, service: &mut Service) -> Upgrade {
+        self.rules.follow();
         if !self.rules.admit(request) {
             return Refusal::Forbidden.into();
         }
@@ -144,6 +151,7 @@ impl Chat {
         client: &mut Client,
         message: Message<'_>,
     ) {
+        self.rules.follow();
         if message.payload().len() > MAX_FRAME {
             conn.close(CloseCode::TOO_BIG, "a frame has at most 64 KiB");
             return;
@@ -193,10 +201,16 @@ impl Chat {
         client: &mut Client,
         delivery: &Delivery<'_>,
     ) {
-        let (channel, Some(place)) = (delivery.topic(), delivery.place()) else {
+        let channel = delivery.topic();
+        let Some(sub) = client.subs.get_mut(channel) else {
             return;
         };
-        let Some(sub) = client.subs.get_mut(channel) else {
+        let Some(place) = delivery.place() else {
+            if sub.pending.is_none() && matches!(client.stage, Stage::In) {
+                let frame = self.written(delivery, None);
+                conn.send_prepared(&frame);
+                self.counters.deliveries.add(1);
+            }
             return;
         };
         if sub.pending.is_some() {
@@ -254,7 +268,8 @@ impl Chat {
 
     /// Whether this is the application's key. Takes as long for any key of the
     /// same length.
-    pub(crate) fn admits(&self, key: Option<&str>) -> bool {
+    pub(crate) fn admits(&mut self, key: Option<&str>) -> bool {
+        self.rules.follow();
         let own = self.rules.settings().api_key.bytes();
         let (Some(own), Some(key)) = (own, key) else {
             return false;

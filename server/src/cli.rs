@@ -7,26 +7,48 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Backend, Deflate, Listener, Placement};
 
+const EXAMPLES: &str = "\
+Examples:
+  Try it on this machine, without tokens:
+    hioload-server --dev
+  Begin a configuration with secrets of its own, look at it, serve:
+    hioload-server gen-config -o hioload-server.toml
+    hioload-server check-config hioload-server.toml
+    hioload-server --config hioload-server.toml --listen 0.0.0.0:8000
+  A token for the user 42, and what the server thinks of it:
+    hioload-server gen-token --user 42 --config hioload-server.toml | tee token
+    hioload-server check-token - --config hioload-server.toml < token
+  Settings of a container:
+    HIOLOAD_LISTEN=0.0.0.0:8000 HIOLOAD_API_KEY=... hioload-server
+  Follow a changed file without a restart:
+    kill -HUP $(pidof hioload-server)";
+
 /// WebSocket chat and broadcast server.
 ///
 /// Speaks Centrifugo's client protocol on /connection/websocket, serves a chat
 /// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health,
-/// /ready and /metrics (Prometheus), POST /api/{method} to who has the api.key of the
-/// file or of HIOLOAD_API_KEY, and /debug/state to who has the debug_token of the
-/// file or of HIOLOAD_DEBUG_TOKEN. SIGINT or SIGTERM drains and
-/// exits with 0; a second one cuts what is left. SIGHUP reads the file and the
-/// certificates again: limits, timeouts and the log's level follow, or the log
-/// says why nothing changes. A start that fails says why in one line and exits
-/// with 2.
+/// /ready and /metrics (Prometheus), POST /api/{method} to who has the api.key,
+/// and /debug/state to who has the debug_token. SIGINT or SIGTERM drains and
+/// exits with 0; a second one cuts what is left. SIGHUP reads the file, keys and
+/// certificates again: limits, timeouts, permissions, token keys and the log's
+/// level follow, or the log says why nothing changes. A start that fails says
+/// why in one line and exits with 2.
+///
+/// Flags override the environment, the environment the file, the file the
+/// defaults. HIOLOAD_LIMITS_MAX_MESSAGE is max_message in [limits] of the file,
+/// HIOLOAD_LISTEN is listen, and so is every other setting; a list has commas,
+/// or is written as in the file. Secrets have no flags, which everybody on the
+/// machine can read.
 ///
 /// Started with sockets (socket activation, LISTEN_FDS of systemd), it serves
 /// those instead of --listen and --tls-listen. With certificates they speak TLS,
 /// but those named "http" (FileDescriptorName=).
-#[derive(Clone, Debug, Parser)]
+#[derive(Clone, Debug, Default, Parser)]
 #[command(
     name = "hioload-server",
     version,
-    args_conflicts_with_subcommands = true
+    args_conflicts_with_subcommands = true,
+    after_help = EXAMPLES
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -162,6 +184,77 @@ pub(crate) enum Command {
         #[command(flatten)]
         seats: Seats,
     },
+
+    /// Say what is wrong with a configuration: the file, the line or the
+    /// setting, and what is allowed. Nothing is started.
+    ///
+    /// The file is read with the environment, and with the keys and
+    /// certificates it names. Exits with 1 when something is wrong.
+    #[command(after_help = "Examples:
+  hioload-server check-config /etc/hioload-server.toml
+  HIOLOAD_LIMITS_MAX_MESSAGE=9 hioload-server check-config")]
+    CheckConfig {
+        /// TOML file; without it, the defaults with the environment.
+        file: Option<PathBuf>,
+    },
+
+    /// Print a configuration: every setting with its default and what it
+    /// means, with new secrets.
+    #[command(after_help = "Examples:
+  hioload-server gen-config | less
+  hioload-server gen-config -o hioload-server.toml")]
+    GenConfig {
+        /// Write it there, for this user alone to read. A file that is there
+        /// is not overwritten.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+
+    /// Print a token (JWT, HS256) by client.token_secret.
+    GenToken(GenToken),
+
+    /// Say whether the server would take a token, or why not, and what it says
+    /// and until when. Exits with 1 when it would not.
+    #[command(after_help = "Examples:
+  hioload-server check-token - --config hioload-server.toml < token
+  HIOLOAD_CLIENT_TOKEN_SECRET=... hioload-server check-token eyJhbGciOi...")]
+    CheckToken {
+        /// The token; \"-\" reads it from the input, unseen by others on the
+        /// machine.
+        token: String,
+
+        /// TOML file with the keys.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+}
+
+/// A token to be made.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  hioload-server gen-token --user 42 --config hioload-server.toml
+  hioload-server gen-token --user 42 --ttl 10min --info '{\"name\":\"Ann\"}' --config hioload-server.toml
+  hioload-server gen-token --user 42 --channel '$news' --config hioload-server.toml")]
+pub(crate) struct GenToken {
+    /// The user it is for (sub); empty is nobody in particular.
+    #[arg(long)]
+    pub(crate) user: String,
+
+    /// From now to its end, such as 10min; 0s is for ever.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub(crate) ttl: Duration,
+
+    /// For a subscription to this channel, instead of a connection.
+    #[arg(long)]
+    pub(crate) channel: Option<String>,
+
+    /// JSON that others are told of the user (info).
+    #[arg(long, value_name = "JSON")]
+    pub(crate) info: Option<String>,
+
+    /// TOML file with client.token_secret, token_issuer and token_audience.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
-//! Settings: defaults, then the TOML file, then flags.
+//! Settings: defaults, then the TOML file, then the environment, then flags.
 
 mod chat;
+mod environment;
+mod keys;
+mod rate;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -19,8 +22,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
-use chat::ChatError;
-pub(crate) use chat::{ChatSettings, Namespace, Who};
+pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
+use chat::{ChatError, Secret};
+pub(crate) use keys::{TokenKey, TokenKeys};
+pub(crate) use rate::Rate;
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -39,11 +44,9 @@ pub(crate) struct Settings {
     pub(crate) debug_token: Option<DebugToken>,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) chat: ChatSettings,
+    /// Variables that look like settings and are none.
+    pub(crate) unknown_variables: Vec<String>,
 }
-
-/// The environment variable that overrides the file's `debug_token`. There is no
-/// flag: everybody on the machine can read those.
-const DEBUG_TOKEN: &str = "HIOLOAD_DEBUG_TOKEN";
 
 /// The file or a flag is wrong.
 #[derive(Debug, Error)]
@@ -58,6 +61,12 @@ pub(crate) enum SettingsError {
         path: PathBuf,
         line: usize,
         content: String,
+        cause: String,
+    },
+    #[error("the variable {name} is wrong, which is {setting} of the configuration: {cause}")]
+    Variable {
+        name: String,
+        setting: String,
         cause: String,
     },
     #[error(
@@ -88,7 +97,7 @@ pub(crate) enum SettingsError {
     NoCpus,
     #[error(transparent)]
     Chat(#[from] ChatError),
-    #[error("debug_token or {DEBUG_TOKEN} is wrong: {0}")]
+    #[error("debug_token is wrong: {0}")]
     DebugToken(#[from] WeakToken),
     #[error(
         "otlp_endpoint is set, but this hioload-server was built without OpenTelemetry; build it \
@@ -116,7 +125,7 @@ struct File {
     listener: Option<Listener>,
     hand_over: PathBuf,
     log: Option<String>,
-    debug_token: String,
+    debug_token: Secret,
     trace_sample: Option<f64>,
     otlp_endpoint: String,
     tls: TlsTable,
@@ -310,16 +319,26 @@ enum Policy {
 struct Span(Duration);
 
 impl TryFrom<String> for Span {
-    type Error = humantime::DurationError;
+    type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        humantime::parse_duration(&text).map(Self)
+        let wrong = |cause| {
+            format!(
+                "{text:?} is no duration ({cause}); write such as \"25s\", \"500ms\" or \"2min\""
+            )
+        };
+        humantime::parse_duration(&text).map(Self).map_err(wrong)
     }
 }
 
 impl Settings {
     pub(crate) fn load(cli: &Cli) -> Result<Self, SettingsError> {
-        Self::merge(cli, &file(&cli.seats)?)
+        let (file, unknown) = file(cli.seats.config.as_deref())?;
+        let settings = Self::merge(cli, &file)?;
+        Ok(Self {
+            unknown_variables: unknown,
+            ..settings
+        })
     }
 
     fn merge(cli: &Cli, file: &File) -> Result<Self, SettingsError> {
@@ -363,12 +382,13 @@ impl Settings {
             listen,
             tls_listen,
             certificates,
+            unknown_variables: Vec::new(),
         })
     }
 
     /// The settings beside [`Config`] that differ and that a running server
-    /// does not follow.
-    pub(crate) fn fixed_differences(&self, other: &Self) -> Vec<&'static str> {
+    /// does not follow; [`ChatSettings::changes`] has those of the chat.
+    pub(crate) fn fixed_differences(&self, other: &Self) -> Vec<String> {
         // No `..`: a new setting is decided about here.
         let Self {
             listen,
@@ -382,7 +402,8 @@ impl Settings {
             echo_root,
             debug_token,
             otlp_endpoint,
-            chat,
+            chat: _,
+            unknown_variables: _,
         } = other;
         let differences = [
             ("listen", &self.listen != listen),
@@ -394,10 +415,9 @@ impl Settings {
             ("routes.echo_root", self.echo_root != *echo_root),
             ("debug_token", &self.debug_token != debug_token),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
-            ("client, api, channel or namespace", &self.chat != chat),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);
-        differing.map(|(name, _)| name).collect()
+        differing.map(|(name, _)| name.to_owned()).collect()
     }
 
     pub(crate) fn relay_is_off(&self) -> bool {
@@ -406,9 +426,10 @@ impl Settings {
 }
 
 fn debug_token(file: &File) -> Result<Option<DebugToken>, WeakToken> {
-    let token = std::env::var(DEBUG_TOKEN).unwrap_or_else(|_| file.debug_token.clone());
-    let given = !token.is_empty();
-    given.then(|| DebugToken::new(token)).transpose()
+    let token = file.debug_token.reveal();
+    (!token.is_empty())
+        .then(|| DebugToken::new(token))
+        .transpose()
 }
 
 /// The addresses without TLS and those with it.
@@ -451,21 +472,37 @@ fn certificates(cli: &Cli, file: &File) -> Result<Vec<(PathBuf, PathBuf)>, Setti
         .collect())
 }
 
-fn read(path: &Path) -> Result<File, SettingsError> {
+/// The file's table, which is a [`File`].
+fn read(path: &Path) -> Result<toml::Table, SettingsError> {
     let text = std::fs::read_to_string(path).map_err(|source| SettingsError::Read {
         path: path.into(),
         source,
     })?;
-    toml::from_str(&text).map_err(|error| {
+    let parsed = toml::from_str::<File>(&text).and_then(|_| toml::from_str(&text));
+    parsed.map_err(|error| {
         let (line, content) = line_at(&text, error.span().map_or(0, |span| span.start));
         SettingsError::Parse {
             path: path.into(),
             line,
-            content: content.trim().to_owned(),
+            content: without_secret(content.trim()),
             // The error's own text draws the line below it; one line is promised.
             cause: error.message().replace('\n', " "),
         }
     })
+}
+
+/// A line of the file for people: a secret in it is theirs alone.
+fn without_secret(line: &str) -> String {
+    match line.split_once('=') {
+        Some((name, _))
+            if ["secret", "key", "token"]
+                .iter()
+                .any(|one| name.contains(one)) =>
+        {
+            format!("{}= ...", name)
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// The number, from 1, and the text of the line that holds byte `at`.
@@ -482,12 +519,14 @@ fn line_at(text: &str, at: usize) -> (usize, &str) {
 
 /// The configuration a probe is about.
 pub(crate) fn probed(seats: &Seats) -> Result<Config, SettingsError> {
-    seated(seats, &file(seats)?)
+    seated(seats, &file(seats.config.as_deref())?.0)
 }
 
-fn file(seats: &Seats) -> Result<File, SettingsError> {
-    let file = seats.config.as_deref().map(read).transpose()?;
-    Ok(file.unwrap_or_default())
+/// What the file says and then the environment, and the variables that are
+/// about no setting.
+fn file(path: Option<&Path>) -> Result<(File, Vec<String>), SettingsError> {
+    let table = path.map(read).transpose()?.unwrap_or_default();
+    environment::overlay(table, &environment::variables())
 }
 
 /// The defaults with what decides where shards run and what they need.

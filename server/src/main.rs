@@ -5,6 +5,7 @@
 mod broadcast;
 mod chat;
 mod cli;
+mod commands;
 mod config;
 mod log;
 mod probe;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Command::Probe { json, ref seats }) => probe(seats, json),
+        Some(ref command) => commands::run(command).unwrap_or(Ok(ExitCode::SUCCESS)),
         None => serve(cli),
     };
     outcome.unwrap_or_else(|error| {
@@ -60,6 +62,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         cli,
         started: settings.clone(),
         log,
+        rules: rules.clone(),
     };
     let ended = server.reload_from(move || reload.read()).run_with(
         move |shard| {
@@ -78,6 +81,10 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 traces.begin();
             }
             warn_of_insecurity(&settings, cli_dev);
+            if !settings.unknown_variables.is_empty() {
+                let names = settings.unknown_variables.join(", ");
+                tracing::warn!("no setting is named by the environment's {names}");
+            }
             if settings.relay_is_off() {
                 tracing::info!(
                     "/echo and /broadcast are off on addresses other than loopback; \

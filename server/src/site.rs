@@ -107,7 +107,7 @@ impl Site {
 
     /// Whether and how the body of a call is taken. Without the key nothing is
     /// told, not even which methods there are.
-    fn call(&self, request: &Request<'_>, method: &str, service: &mut Service) -> Upload {
+    fn call(&mut self, request: &Request<'_>, method: &str, service: &mut Service) -> Upload {
         if request.method() != "POST" {
             return Upload::answer(only_post());
         }

@@ -19,6 +19,12 @@ fn help_and_version_are_there() {
         "--config",
         "--dev",
         "probe",
+        "check-config",
+        "gen-config",
+        "gen-token",
+        "check-token",
+        "HIOLOAD_LIMITS_MAX_MESSAGE",
+        "Examples:",
     ] {
         assert!(help.stdout.join("\n").contains(word), "{word}");
     }
@@ -27,4 +33,16 @@ fn help_and_version_are_there() {
         version.stdout,
         [concat!("hioload-server ", env!("CARGO_PKG_VERSION"))]
     );
+}
+
+#[test]
+fn each_subcommand_explains_itself_with_examples() {
+    for command in ["check-config", "gen-config", "gen-token", "check-token"] {
+        let help = run(&[command, "--help"]);
+        assert_eq!(help.status.code(), Some(0));
+        let text = help.stdout.join("\n");
+        let example = format!("  hioload-server {command} ");
+        assert!(text.contains("Examples:"), "{text}");
+        assert!(text.contains(&example), "{text}");
+    }
 }

@@ -82,6 +82,8 @@ pub enum Disconnect {
     Slow,
     /// It did not answer a ping.
     NoPong,
+    /// It went on although it was told that it asks too much.
+    TooManyRequests,
     /// The token is not one of ours.
     InvalidToken,
     /// It does not speak the protocol.
@@ -92,10 +94,14 @@ pub enum Disconnect {
     ForceReconnect,
     /// Somebody wants it so.
     ForceNoReconnect,
+    /// Its user has as many connections as are allowed.
+    ConnectionLimit,
     /// It speaks another encoding.
     InappropriateProtocol,
     /// What it sent has nobody to go to.
     NotAvailable,
+    /// Too much of what it asked for failed.
+    TooManyErrors,
 }
 
 impl Disconnect {
@@ -118,12 +124,15 @@ impl Disconnect {
             Self::Slow => (3008, "slow"),
             Self::ForceReconnect => (3011, "force reconnect"),
             Self::NoPong => (3012, "no pong"),
+            Self::TooManyRequests => (3013, "too many requests"),
             Self::InvalidToken => (3500, "invalid token"),
             Self::BadRequest => (3501, "bad request"),
             Self::Stale => (3502, "stale"),
             Self::ForceNoReconnect => (3503, "force disconnect"),
+            Self::ConnectionLimit => (3504, "connection limit"),
             Self::InappropriateProtocol => (3506, "inappropriate protocol"),
             Self::NotAvailable => (3508, "not available"),
+            Self::TooManyErrors => (3509, "too many errors"),
         }
     }
 }

@@ -100,6 +100,9 @@ pub struct Subscribed {
     /// Whether it asked to recover.
     #[serde(skip_serializing_if = "is_false")]
     pub was_recovering: bool,
+    /// Whatever the application says with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Box<RawValue>>,
 }
 
 /// Who is subscribed, by client.
@@ -222,6 +225,9 @@ pub enum Push<'a> {
     Subscribe(&'a Subscribed),
     /// The server ended the subscription.
     Unsubscribe(Unsubscribed),
+    /// What was granted to the connection ends at another time. It is about no
+    /// channel.
+    Refresh(Until),
 }
 
 /// Writes a push about a channel.
@@ -229,6 +235,7 @@ pub enum Push<'a> {
 pub fn push(channel: &str, what: Push<'_>) -> String {
     let channel = json(channel);
     match what {
+        Push::Refresh(until) => format!("{{\"push\":{{\"refresh\":{}}}}}", json(&until)),
         Push::Pub(publication) => {
             format!("{{\"push\":{{\"channel\":{channel},\"pub\":{publication}}}}}")
         }

@@ -2,35 +2,60 @@
 //! the shard that it concerns; the last one to be done answers.
 
 mod answer;
+mod once;
 mod request;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use hioload::hub::HubId;
 use hioload::{CloseCode, Conn, ConnId, PublishOutcome, Reservation, Turn};
-use hioload_centrifugo::{Disconnect, Error, History, PresenceOf, Publication, Unsubscribed};
+use hioload_centrifugo::{
+    Disconnect, Error, History, PresenceOf, Publication, Push, Unsubscribed, push,
+};
 use serde::Deserialize;
 
 use super::client::Client;
 use super::history::Query;
 use super::subscribe::written;
-use super::{Chat, found};
+use super::token::Expiry;
+use super::{Chat, disconnect, found};
 use crate::site::{Service, Site};
 use answer::{Done, Published, malformed};
+pub(super) use once::Once;
 pub(crate) use request::Method;
-use request::{Broadcast, Everything, OfUser, PublishTo, Written};
+use request::{Batch, Broadcast, Everything, OfUser, PublishTo, RefreshOf, Written};
 
 /// Channels that a call names at most, and that an answer lists.
 const MAX_CHANNELS: usize = 10_000;
+
+/// Commands of a batch at most.
+const MAX_COMMANDS: usize = 1000;
 
 /// A call that is not answered yet.
 #[derive(Debug)]
 pub(crate) struct Call {
     method: Method,
     body: Vec<u8>,
+    /// What was begun: one step, or those of a batch in order.
+    steps: Vec<Step>,
+    /// What was not.
+    waiting: VecDeque<(Method, Box<[u8]>)>,
+    /// Whether steps are begun before those ahead of them are done.
+    parallel: bool,
+    /// Steps that are not done.
+    running: usize,
+}
+
+/// One thing that is called for, in parts.
+#[derive(Debug)]
+struct Step {
+    method: Method,
+    index: usize,
     parts: Vec<Option<Done>>,
     left: usize,
+    /// Why none of them was begun.
+    refused: Option<Error>,
 }
 
 /// Why a call ends before it is begun.
@@ -50,17 +75,31 @@ impl From<Error> for Fault {
 struct Back {
     place: Reservation,
     asker: ConnId,
+    step: usize,
     part: usize,
+    /// Where the result is kept for others with the same key.
+    once: Option<once::Cell>,
 }
 
 impl Back {
-    fn tell(self, done: Done) {
-        let Self { place, asker, part } = self;
-        let told = place.post::<Site, _>(move |_: &mut Site, turn: &mut Turn<'_, Service>| {
+    fn tell(mut self, done: Done) {
+        if let Some(cell) = self.once.take() {
+            for other in cell.finish(&done) {
+                other.tell(done.clone());
+            }
+        }
+        let Self {
+            place,
+            asker,
+            step,
+            part,
+            ..
+        } = self;
+        let told = place.post::<Site, _>(move |site: &mut Site, turn: &mut Turn<'_, Service>| {
             if let Some((mut conn, Service::Api(call))) = turn.conn(asker)
-                && call.done(part, done)
+                && call.done(step, part, done)
             {
-                conn.answer(call.answer());
+                site.chat().proceed(&mut conn, call);
             }
         });
         if let Err(stopped) = told {
@@ -74,8 +113,10 @@ impl Call {
         Self {
             method,
             body: Vec::new(),
-            parts: Vec::new(),
-            left: 0,
+            steps: Vec::new(),
+            waiting: VecDeque::new(),
+            parallel: false,
+            running: 0,
         }
     }
 
@@ -84,6 +125,35 @@ impl Call {
         self.body.extend_from_slice(bytes);
     }
 
+    /// Takes a batch apart.
+    fn unpack(&mut self, body: &[u8]) -> Result<(), Fault> {
+        let batch: Batch<'_> = parse(body)?;
+        if batch.commands.len() > MAX_COMMANDS {
+            return Err(Error::LimitExceeded.into());
+        }
+        self.parallel = batch.parallel;
+        let commands = batch.commands.iter();
+        self.waiting = commands
+            .map(|one| (one.method, one.body.get().as_bytes().into()))
+            .collect();
+        Ok(())
+    }
+
+    /// The step that may be begun now.
+    fn next(&mut self) -> Option<(Method, Box<[u8]>)> {
+        let may_begin = self.parallel || self.running == 0;
+        may_begin.then(|| self.waiting.pop_front()).flatten()
+    }
+
+    /// A part is done; whether it was the last of its step.
+    fn done(&mut self, step: usize, part: usize, done: Done) -> bool {
+        let is_last = self.steps[step].done(part, done);
+        self.running -= usize::from(is_last);
+        is_last
+    }
+}
+
+impl Step {
     fn expect(&mut self, parts: usize) {
         self.parts.resize_with(parts, || None);
         self.left = parts;
@@ -106,16 +176,50 @@ impl Chat {
     pub(crate) fn call(&mut self, conn: &mut Conn<'_>, call: &mut Call) {
         self.counters.call(call.method);
         let body = std::mem::take(&mut call.body);
-        let answer = match self.run(conn, call, &body) {
-            Ok(()) if call.left > 0 => return,
-            Ok(()) => call.answer(),
+        let checked = if call.method == Method::Batch {
+            call.unpack(&body)
+        } else {
+            let checked = call.method.check(&body).map_err(Fault::Malformed);
+            call.waiting.push_back((call.method, body.into()));
+            checked
+        };
+        let refusal = match checked {
+            Ok(()) => return self.proceed(conn, call),
             Err(Fault::Malformed(error)) => malformed(&error),
             Err(Fault::Failed(error)) => answer::failed(error),
         };
-        conn.answer(answer);
+        conn.answer(refusal);
     }
 
-    fn run(&self, conn: &Conn<'_>, call: &mut Call, body: &[u8]) -> Result<(), Fault> {
+    /// Begins what may be begun; answers when all is done.
+    fn proceed(&self, conn: &mut Conn<'_>, call: &mut Call) {
+        while let Some((method, body)) = call.next() {
+            if call.method == Method::Batch {
+                self.counters.call(method);
+            }
+            let mut step = Step {
+                method,
+                index: call.steps.len(),
+                parts: Vec::new(),
+                left: 0,
+                refused: None,
+            };
+            if let Err(fault) = self.run(conn, &mut step, &body) {
+                step.refused = Some(match fault {
+                    Fault::Failed(error) => error,
+                    Fault::Malformed(_) => Error::BadRequest,
+                });
+                step.left = 0;
+            }
+            call.running += usize::from(step.left > 0);
+            call.steps.push(step);
+        }
+        if call.running == 0 {
+            conn.answer(call.answer());
+        }
+    }
+
+    fn run(&self, conn: &Conn<'_>, call: &mut Step, body: &[u8]) -> Result<(), Fault> {
         match call.method {
             Method::Publish => {
                 let publish: PublishTo<'_> = parse(body)?;
@@ -166,6 +270,12 @@ impl Chat {
                 let of: OfUser<'_> = parse(body)?;
                 self.user_parts(conn, call, of)?;
             }
+            Method::Refresh => {
+                let of: RefreshOf<'_> = parse(body)?;
+                self.refresh_parts(conn, call, &of)?;
+            }
+            // Its commands are steps of their own.
+            Method::Batch => return Err(Error::BadRequest.into()),
             Method::Channels => {
                 let Everything {} = parse(body)?;
                 self.everywhere(conn, call, |chat, turn, back| {
@@ -186,14 +296,21 @@ impl Chat {
     fn part(
         &self,
         conn: &Conn<'_>,
-        call: &mut Call,
+        call: &mut Step,
         part: usize,
         shard: usize,
         task: impl FnOnce(&mut Self, &mut Turn<'_, Service>, Back) + Send + 'static,
     ) {
+        let step = call.index;
         let asked = self.handle.reserve(conn.shard()).and_then(|place| {
             let asker = conn.id();
-            let back = Back { place, asker, part };
+            let back = Back {
+                place,
+                asker,
+                step,
+                part,
+                once: None,
+            };
             let task = move |site: &mut Site, turn: &mut Turn<'_, Service>| {
                 task(site.chat(), turn, back);
             };
@@ -208,7 +325,7 @@ impl Chat {
     fn everywhere(
         &self,
         conn: &Conn<'_>,
-        call: &mut Call,
+        call: &mut Step,
         task: impl FnOnce(&mut Self, &mut Turn<'_, Service>, Back) + Clone + Send + 'static,
     ) {
         let shards = self.handle.shards();
@@ -238,7 +355,7 @@ impl Chat {
     fn publish_part(
         &self,
         conn: &Conn<'_>,
-        call: &mut Call,
+        call: &mut Step,
         part: usize,
         channel: &str,
         written: &Written,
@@ -250,7 +367,26 @@ impl Chat {
                 return;
             }
         };
+        if written.idempotency_key.len() > once::MAX_KEY {
+            call.done(part, Done::Failed(Error::BadRequest));
+            return;
+        }
+        let key = written.idempotency_key.clone();
         let home = self.home(namespace, channel);
+        if written.skip_history {
+            let body = Publication::body(&written.data, None, written.tags.as_deref());
+            let (hub, channel) = (self.hubs[namespace], Box::<str>::from(channel));
+            return self.part(conn, call, part, home, move |chat, turn, back| {
+                if let Some(back) = chat.once.begin(turn.now(), &channel, &key, back) {
+                    let told = turn.hub(hub).publish_unnumbered(&channel, &body);
+                    back.tell(if told == PublishOutcome::Full {
+                        Done::Failed(Error::Internal)
+                    } else {
+                        Done::Nothing
+                    });
+                }
+            });
+        }
         // For the look at what became of it.
         let Ok(second) = self.handle.reserve(home) else {
             call.done(part, Done::Failed(Error::Internal));
@@ -263,12 +399,14 @@ impl Chat {
             body,
             numbered: self.rules.namespace(namespace).has_history(),
         };
-        self.part(conn, call, part, home, move |_, turn, back| {
-            publishing.publish(turn, second, back);
+        self.part(conn, call, part, home, move |chat, turn, back| {
+            if let Some(back) = chat.once.begin(turn.now(), &publishing.channel, &key, back) {
+                publishing.publish(turn, second, back);
+            }
         });
     }
 
-    fn presence_part(&self, conn: &Conn<'_>, call: &mut Call, channel: &str) -> Result<(), Error> {
+    fn presence_part(&self, conn: &Conn<'_>, call: &mut Step, channel: &str) -> Result<(), Error> {
         let namespace = self.named(channel)?;
         if !self.rules.namespace(namespace).presence {
             return Err(Error::NotAvailable);
@@ -290,7 +428,7 @@ impl Chat {
     }
 
     /// What concerns the connections of a user, wherever they are.
-    fn user_parts(&self, conn: &Conn<'_>, call: &mut Call, of: OfUser<'_>) -> Result<(), Error> {
+    fn user_parts(&self, conn: &Conn<'_>, call: &mut Step, of: OfUser<'_>) -> Result<(), Error> {
         if of.user.is_empty() {
             return Err(Error::BadRequest);
         }
@@ -331,6 +469,36 @@ impl Chat {
                 }
             });
             back.tell(failed.map_or(Done::Nothing, Done::Failed));
+        });
+        Ok(())
+    }
+
+    /// Until when connections of a user may stay, wherever they are.
+    fn refresh_parts(
+        &self,
+        conn: &Conn<'_>,
+        call: &mut Step,
+        of: &RefreshOf<'_>,
+    ) -> Result<(), Error> {
+        if of.user.is_empty() {
+            return Err(Error::BadRequest);
+        }
+        let user: Arc<str> = of.user.as_ref().into();
+        let only: Option<Box<str>> = of.client.as_ref().map(|client| client.as_ref().into());
+        // What has ended by now is over.
+        let expiry = (!of.expired)
+            .then(|| Expiry::granted(of.expire_at))
+            .flatten();
+        self.everywhere(conn, call, move |chat, turn, back| {
+            chat.each(turn, &user, only.as_deref(), |chat, conn, client| {
+                let Some(expiry) = expiry else {
+                    return disconnect(conn, Disconnect::Expired);
+                };
+                client.expires = chat.ends(conn, expiry);
+                conn.send(&push("", Push::Refresh(expiry.until())));
+                chat.arm(conn, client);
+            });
+            back.tell(Done::Nothing);
         });
         Ok(())
     }

@@ -9,6 +9,9 @@ use hioload_centrifugo::{ClientInfo, Recover, Subscribed, Until};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::rates::Rates;
+use super::seats::Seat;
+
 /// A connection and its subscriptions.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -22,6 +25,9 @@ pub(crate) struct Client {
     /// By channel; bounded by `client.max_channels`.
     pub(super) subs: HashMap<Box<str>, Sub>,
     pub(super) ping: PingState,
+    /// Counts it among its user's connections.
+    pub(super) seat: Option<Seat>,
+    pub(super) rates: Rates,
     /// Questions to homes that are not answered yet.
     pub(super) asks: u32,
     /// When what the token granted ends, with the delay for a new one.
@@ -136,6 +142,8 @@ impl Client {
             info: None,
             subs: HashMap::new(),
             ping: PingState::Idle { next: Nanos::MAX },
+            seat: None,
+            rates: Rates::default(),
             asks: 0,
             expires: None,
             timer: None,

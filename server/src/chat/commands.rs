@@ -29,6 +29,13 @@ impl Chat {
         if !client.is_in() {
             return Err(Disconnect::BadRequest);
         }
+        let rates = &self.rules.settings().client.rates;
+        if let Err(error) = client.rates.admit(&request, rates, conn.now())? {
+            if id > 0 {
+                replies.error(id, error);
+            }
+            return Ok(());
+        }
         let done = match &request {
             Request::Connect(_) => Ok(()),
             Request::Pong => return self.pong(conn, client),
@@ -78,8 +85,24 @@ impl Chat {
         };
         if let Err(error) = done {
             replies.error(id, error);
+            return self.failed(conn, client, error);
         }
         Ok(())
+    }
+
+    /// A command has failed, which a client does not do for ever. Being asked to
+    /// wait is no failure.
+    pub(super) fn failed(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        error: Error,
+    ) -> Result<(), Disconnect> {
+        if error == Error::TooManyRequests {
+            return Ok(());
+        }
+        let rates = &self.rules.settings().client.rates;
+        client.rates.failed(rates, conn.now())
     }
 
     /// Checks that a client may do something in a channel; the channel's

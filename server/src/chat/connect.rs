@@ -55,8 +55,10 @@ impl Chat {
                 return Ok(());
             }
         };
-        let mut channels = Vec::new();
-        if let Some(claims) = claims {
+        let mut subscriptions = BTreeMap::new();
+        if let Some(mut claims) = claims {
+            subscriptions = claims.subscriptions();
+            client.seat = self.rules.seat(&claims.sub)?;
             client.user = claims.sub.into();
             if !client.user.is_empty() {
                 let keys = self.users.entry(client.user.clone()).or_default();
@@ -64,7 +66,6 @@ impl Chat {
                 self.counters.users.set(self.users.len() as u64);
             }
             client.info = claims.info;
-            channels = claims.channels;
         }
         client.expires = self.ends(conn, expiry);
         let ping = self.rules.settings().client.ping();
@@ -78,9 +79,9 @@ impl Chat {
             begun: BTreeMap::new(),
             bytes: 0,
         }));
-        for channel in channels {
+        for (channel, claims) in subscriptions {
             let wish = connect.subs.get(channel.as_str()).and_then(Wish::of);
-            self.subscribe_by_server(conn, client, &channel, wish)?;
+            self.subscribe_by_server(conn, client, &channel, wish, claims)?;
         }
         if let Stage::Connecting(connecting) = &client.stage
             && connecting.left == 0

@@ -42,6 +42,7 @@ impl Chat {
     }
 
     pub(crate) fn timer(&mut self, turn: &mut Turn<'_, Service>, key: u64) {
+        self.rules.follow();
         if key == FLUSH {
             self.flushing = false;
             self.outbox.flush(&self.handle);

@@ -1,14 +1,16 @@
 //! What clients may: namespaces, permissions, tokens.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use hioload::Request;
 use hioload::router::OriginCheck;
-use hioload_centrifugo::Error;
+use hioload_centrifugo::{Disconnect, Error};
 use uuid::Uuid;
 
+use super::seats::{Seat, Seats};
 use super::token::Verifier;
 use crate::config::{ChatSettings, Namespace, Who};
 
@@ -27,9 +29,24 @@ const USERS: char = '#';
 /// Separates those users.
 const USER_END: char = ',';
 
-/// What all shards go by. Cheap to clone.
+/// What all shards go by. Each shard has its own, which follows what a reload
+/// says when the shard turns to it next. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Rules(Arc<Inner>);
+pub(crate) struct Rules {
+    shared: Arc<Shared>,
+    inner: Arc<Inner>,
+    version: u64,
+}
+
+struct Shared {
+    latest: Mutex<Arc<Inner>>,
+    /// Of the latest: read by each shard at each turn, so that only a reload
+    /// costs a lock.
+    version: AtomicU64,
+    seats: Arc<Seats>,
+    uid: Arc<str>,
+    started: Instant,
+}
 
 struct Inner {
     settings: ChatSettings,
@@ -38,8 +55,6 @@ struct Inner {
     origins: Option<OriginCheck>,
     /// Where a namespace is in the settings.
     index: HashMap<String, usize>,
-    uid: Arc<str>,
-    started: Instant,
 }
 
 /// Which server this is.
@@ -77,42 +92,97 @@ pub(super) enum Access {
     Denied,
 }
 
-impl Rules {
-    pub(crate) fn new(settings: &ChatSettings) -> Self {
+impl Inner {
+    fn new(settings: &ChatSettings) -> Arc<Self> {
         let names = settings.namespaces.iter().map(|one| one.name.clone());
-        Self(Arc::new(Inner {
+        Arc::new(Self {
             settings: settings.clone(),
-            verifier: settings.client.token_secret.bytes().map(Verifier::new),
+            verifier: Verifier::new(&settings.keys, &settings.client),
             origins: origins(&settings.client.allowed_origins),
             index: names.zip(0..).collect(),
+        })
+    }
+}
+
+impl Shared {
+    fn latest(&self) -> MutexGuard<'_, Arc<Inner>> {
+        // It is replaced as a whole.
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Rules {
+    pub(crate) fn new(settings: &ChatSettings) -> Self {
+        let inner = Inner::new(settings);
+        let shared = Shared {
+            latest: Mutex::new(inner.clone()),
+            version: AtomicU64::new(0),
+            seats: Seats::new(),
             uid: Uuid::new_v4().to_string().into(),
             started: Instant::now(),
-        }))
+        };
+        Self {
+            shared: Arc::new(shared),
+            inner,
+            version: 0,
+        }
+    }
+
+    /// Has all shards go by other settings, with the same namespaces.
+    pub(crate) fn replace(&self, settings: &ChatSettings) {
+        let inner = Inner::new(settings);
+        *self.shared.latest() = inner;
+        self.shared.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// What all shards go by, or will.
+    pub(crate) fn latest(&self) -> ChatSettings {
+        self.shared.latest().settings.clone()
+    }
+
+    /// Goes by the latest settings.
+    pub(super) fn follow(&mut self) {
+        let version = self.shared.version.load(Ordering::Acquire);
+        if version != self.version {
+            self.inner = self.shared.latest().clone();
+            self.version = version;
+        }
     }
 
     pub(super) fn settings(&self) -> &ChatSettings {
-        &self.0.settings
+        &self.inner.settings
     }
 
     pub(super) fn server(&self) -> ServerInfo {
         ServerInfo {
-            uid: Arc::clone(&self.0.uid),
-            uptime: self.0.started.elapsed().as_secs(),
+            uid: Arc::clone(&self.shared.uid),
+            uptime: self.shared.started.elapsed().as_secs(),
         }
+    }
+
+    /// A seat for one more connection of a user; nobody in particular takes
+    /// none.
+    pub(super) fn seat(&self, user: &str) -> Result<Option<Seat>, Disconnect> {
+        if user.is_empty() {
+            return Ok(None);
+        }
+        let limit = self.settings().client.user_connection_limit;
+        let seat = self.shared.seats.take(user, limit);
+        seat.map(Some).ok_or(Disconnect::ConnectionLimit)
     }
 
     /// Whether a page may connect from where this request comes.
     pub(super) fn admit(&self, request: &Request<'_>) -> bool {
-        let origins = self.0.origins.as_ref();
+        let origins = self.inner.origins.as_ref();
         origins.is_none_or(|origins| origins.passes(request))
     }
 
     pub(super) fn verifier(&self) -> Option<&Verifier> {
-        self.0.verifier.as_ref()
+        self.inner.verifier.as_ref()
     }
 
     pub(super) fn namespace(&self, index: usize) -> &Namespace {
-        &self.0.settings.namespaces[index]
+        &self.inner.settings.namespaces[index]
     }
 
     /// The namespace of a channel that is not empty.
@@ -126,7 +196,7 @@ impl Rules {
             Some((name, _)) => {
                 // The one without a name is not to be had by naming it so.
                 let named = Some(name).filter(|name| !name.is_empty());
-                let index = named.and_then(|name| self.0.index.get(name));
+                let index = named.and_then(|name| self.inner.index.get(name));
                 index.copied().ok_or(Error::UnknownChannel)
             }
         }
@@ -134,7 +204,7 @@ impl Rules {
 
     /// Whether a user may subscribe to a channel of a namespace.
     pub(super) fn access(&self, index: usize, channel: &str, user: &str) -> Access {
-        if self.0.settings.insecure {
+        if self.inner.settings.insecure {
             return Access::Granted;
         }
         if let Some((_, users)) = channel.split_once(USERS) {
@@ -165,7 +235,7 @@ impl Rules {
             Act::Presence => (namespace.presence, namespace.allow_presence),
             Act::History => (namespace.has_history(), namespace.allow_history),
         };
-        if !self.0.settings.insecure && !asker.is(who) {
+        if !self.inner.settings.insecure && !asker.is(who) {
             return Err(Error::PermissionDenied);
         }
         if !available {
@@ -202,6 +272,22 @@ mod tests {
 
     fn rules(file: &str) -> Rules {
         Rules::new(&chat(file))
+    }
+
+    #[test]
+    fn a_shard_follows_what_was_replaced_when_it_turns_to_it() {
+        let first = rules("channel.allow_publish = 'nobody'");
+        let (mut shard, other) = (first.clone(), first.clone());
+        let anyone = Asker {
+            user: "",
+            subscribed: false,
+        };
+        let may = |rules: &Rules| rules.check(0, Act::Publish, anyone).is_ok();
+        first.replace(&chat("channel.allow_publish = 'anyone'"));
+        assert!(!may(&shard));
+        shard.follow();
+        assert!(may(&shard) && !may(&other));
+        assert_eq!(first.latest().namespaces[0].allow_publish, Who::Anyone);
     }
 
     #[test]

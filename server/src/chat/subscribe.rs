@@ -12,13 +12,14 @@ use super::Chat;
 use super::client::{Asked, Client, Pending, Stage, Sub, Wish};
 use super::presence::Step;
 use super::rules::Access;
-use super::token::{Expiry, Refused};
+use super::token::{Expiry, Refused, SubClaims};
 
 /// A subscription that may begin.
 struct Granted {
     namespace: usize,
     asked: Asked,
     info: Option<Box<RawValue>>,
+    data: Option<Box<RawValue>>,
     expiry: Expiry,
     by_token: bool,
     hears: bool,
@@ -31,6 +32,7 @@ impl Granted {
             namespace,
             asked,
             info: None,
+            data: None,
             expiry: Expiry::default(),
             by_token: false,
             hears: false,
@@ -55,6 +57,7 @@ impl Chat {
         let started = granted.and_then(|granted| self.start(conn, client, &wish.channel, granted));
         if let Err(error) = started {
             replies.error(command, error);
+            return self.failed(conn, client, error);
         }
         Ok(())
     }
@@ -67,6 +70,7 @@ impl Chat {
             namespace,
             asked: Asked::Client(command),
             info: None,
+            data: None,
             expiry: Expiry::default(),
             by_token: false,
             hears: wish.join_leave,
@@ -104,6 +108,7 @@ impl Chat {
         client: &mut Client,
         channel: &str,
         recover: Option<Wish>,
+        claims: SubClaims,
     ) -> Result<(), Disconnect> {
         let namespace = self.rules.find(channel).ok();
         let Some(namespace) = namespace.filter(|_| !channel.is_empty()) else {
@@ -114,7 +119,11 @@ impl Chat {
             );
             return Err(Disconnect::InvalidToken);
         };
-        let granted = Granted::by_server(namespace, Asked::Token, recover);
+        let granted = Granted {
+            info: claims.info,
+            data: claims.data,
+            ..Granted::by_server(namespace, Asked::Token, recover)
+        };
         match self.start(conn, client, channel, granted) {
             Ok(()) => {
                 if let Stage::Connecting(connecting) = &mut client.stage {
@@ -196,6 +205,7 @@ impl Chat {
             recoverable: namespace.recovery,
             positioned,
             was_recovering: recover.is_some(),
+            data: granted.data,
             ..Subscribed::default()
         };
         let pending = Pending {

@@ -1,25 +1,34 @@
 //! Tokens: who a client is and what it may, signed by the application.
+//!
+//! A token names its key (`kid`), or is tried with each key of its algorithm
+//! that has no name. A key is only ever used for the algorithm that its own type
+//! is for, whatever a token says.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod claims;
+#[cfg(test)]
+mod tests;
 
-use hioload_centrifugo::Until;
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
-use serde::Deserialize;
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
+use thiserror::Error;
 
-/// Seconds that something granted may last at most: a year, lest a token by
-/// mistake overflows what counts time.
-const MAX_TTL: u64 = 365 * 24 * 3600;
+use crate::config::{ClientTable, TokenKey, TokenKeys};
+pub(crate) use claims::now;
+pub(super) use claims::{ConnectionClaims, Expiry, SubClaims, SubscriptionClaims};
 
-/// Verifies tokens, HS256.
-pub(super) struct Verifier {
-    key: DecodingKey,
+/// Verifies tokens.
+pub(crate) struct Verifier {
+    keys: Vec<Checking>,
+}
+
+/// A key, and what else a token by it has to be.
+struct Checking {
+    key: TokenKey,
     validation: Validation,
 }
 
-/// Why a token is refused.
+/// What clients are told of a token that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// It was good once.
@@ -28,91 +37,77 @@ pub(super) enum Refused {
     Invalid,
 }
 
-/// What the token of a connection says.
-#[derive(Debug, Deserialize)]
-pub(super) struct ConnectionClaims {
-    /// The user; empty: nobody in particular.
-    #[serde(default)]
-    pub(super) sub: String,
-    /// Seconds of the Unix clock.
-    pub(super) exp: Option<u64>,
-    /// Told to others.
-    pub(super) info: Option<Box<RawValue>>,
-    /// What the server subscribes the client to.
-    #[serde(default)]
-    pub(super) channels: Vec<String>,
-    /// A subscription's token says this; such a token lets nobody in.
-    channel: Option<String>,
+/// Why a token is refused, for those who make it.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub(crate) enum Fault {
+    #[error("it is no JWT: {0}")]
+    Malformed(String),
+    #[error("its algorithm is none of HS256, RS256 and ES256: {0}")]
+    Algorithm(String),
+    #[error("it is signed with {0:?}, and there is no key for that algorithm")]
+    NoKey(Algorithm),
+    #[error("it is signed with {said:?}, but the key {kid:?} that it names is for {expected:?}")]
+    OtherAlgorithm {
+        said: Algorithm,
+        kid: String,
+        expected: Algorithm,
+    },
+    #[error("its signature is by none of the {0} keys tried")]
+    Signature(usize),
+    #[error("it is not valid yet (nbf)")]
+    NotYet,
+    #[error("its iss is not client.token_issuer")]
+    Issuer,
+    #[error("its aud is not client.token_audience")]
+    Audience,
+    #[error("it has no {0}, which the settings ask for")]
+    Missing(String),
+    #[error("its claims are wrong: {0}")]
+    Claims(String),
+    #[error("it is for a subscription (it has a channel), not for a connection")]
+    OfSubscription,
+    #[error("it is for another user")]
+    OtherUser,
+    #[error("it is for another channel")]
+    OtherChannel,
+    #[error("it has expired")]
+    Expired,
 }
 
-/// What the token of a subscription says.
-#[derive(Debug, Deserialize)]
-pub(super) struct SubscriptionClaims {
-    /// The user it is for.
-    #[serde(default)]
-    pub(super) sub: String,
-    /// The channel it is for.
-    pub(super) channel: String,
-    /// Seconds of the Unix clock.
-    pub(super) exp: Option<u64>,
-    /// Told to others in the channel.
-    pub(super) info: Option<Box<RawValue>>,
+/// A token that is good, and by which key.
+pub(crate) struct Checked {
+    pub(crate) algorithm: Algorithm,
+    /// Where the key is from.
+    pub(crate) key: String,
+    pub(crate) user: String,
+    /// Of a subscription's token.
+    pub(crate) channel: Option<String>,
 }
 
-/// When something granted ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expiry {
-    /// Seconds from now; `None`: never.
-    pub(super) ttl: Option<u64>,
-}
-
-impl Expiry {
-    /// Of a claim. `Err`: it has ended.
-    pub(super) fn of(exp: Option<u64>) -> Result<Self, Refused> {
-        let Some(exp) = exp else {
-            return Ok(Self::default());
-        };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_secs());
-        match exp.checked_sub(now) {
-            None | Some(0) => Err(Refused::Expired),
-            Some(ttl) => Ok(Self {
-                ttl: Some(ttl.min(MAX_TTL)),
-            }),
-        }
-    }
-
-    /// As clients are told.
-    pub(super) fn until(self) -> Until {
-        Until {
-            expires: self.ttl.is_some(),
-            ttl: u32::try_from(self.ttl.unwrap_or(0)).unwrap_or(u32::MAX),
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        tracing::debug!(%fault, "a token is refused");
+        match fault {
+            Fault::Expired => Self::Expired,
+            _ => Self::Invalid,
         }
     }
 }
 
 impl Verifier {
-    pub(super) fn new(secret: &[u8]) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.validate_nbf = true;
-        validation.validate_aud = false;
-        // A token may be for ever; whether it has ended is decided by `Expiry`,
-        // with all that follows from it.
-        validation.validate_exp = false;
-        validation.required_spec_claims.clear();
-        Self {
-            key: DecodingKey::from_secret(secret),
-            validation,
-        }
+    /// `None`: there are no keys.
+    pub(crate) fn new(keys: &TokenKeys, client: &ClientTable) -> Option<Self> {
+        let checking = |key: &TokenKey| Checking {
+            validation: validation(key.algorithm, client),
+            key: key.clone(),
+        };
+        let keys: Vec<_> = keys.iter().map(checking).collect();
+        (!keys.is_empty()).then_some(Self { keys })
     }
 
     pub(super) fn connection(&self, token: &str) -> Result<(ConnectionClaims, Expiry), Refused> {
-        let claims: ConnectionClaims = self.claims(token)?;
-        if claims.channel.is_some() {
-            return Err(Refused::Invalid);
-        }
-        let expiry = Expiry::of(claims.exp)?;
+        let (claims, _): (ConnectionClaims, _) = self.claims(token)?;
+        let expiry = claims.expiry()?;
         Ok((claims, expiry))
     }
 
@@ -123,92 +118,110 @@ impl Verifier {
         user: &str,
         channel: &str,
     ) -> Result<(SubscriptionClaims, Expiry), Refused> {
-        let claims: SubscriptionClaims = self.claims(token)?;
-        if claims.sub != user || claims.channel != channel {
-            return Err(Refused::Invalid);
+        let (claims, _): (SubscriptionClaims, _) = self.claims(token)?;
+        if claims.sub != user {
+            return Err(Fault::OtherUser.into());
         }
-        let expiry = Expiry::of(claims.exp)?;
+        if claims.channel != channel {
+            return Err(Fault::OtherChannel.into());
+        }
+        let expiry = claims.expiry()?;
         Ok((claims, expiry))
     }
 
-    fn claims<T: DeserializeOwned>(&self, token: &str) -> Result<T, Refused> {
-        let decoded = decode::<T>(token, &self.key, &self.validation);
-        decoded
-            .map(|token| token.claims)
-            .map_err(|error| match error.kind() {
-                ErrorKind::ExpiredSignature => Refused::Expired,
-                _ => Refused::Invalid,
-            })
+    /// Whether a token would be taken for what it seems to be for.
+    pub(crate) fn check(&self, token: &str) -> Result<Checked, Fault> {
+        let (claims, key) = self.claims::<serde_json::Value>(token)?;
+        let (user, channel) = if claims.get("channel").is_some() {
+            let (claims, _): (SubscriptionClaims, _) = self.claims(token)?;
+            claims.expiry()?;
+            (claims.sub, Some(claims.channel))
+        } else {
+            let (claims, _): (ConnectionClaims, _) = self.claims(token)?;
+            claims.expiry()?;
+            (claims.sub, None)
+        };
+        Ok(Checked {
+            algorithm: key.algorithm,
+            key: key.name.clone(),
+            user,
+            channel,
+        })
+    }
+
+    fn claims<T: DeserializeOwned>(&self, token: &str) -> Result<(T, &TokenKey), Fault> {
+        let header = decode_header(token).map_err(|error| match error.kind() {
+            ErrorKind::Json(cause) if cause.to_string().contains("variant") => {
+                Fault::Algorithm(cause.to_string())
+            }
+            _ => Fault::Malformed(error.to_string()),
+        })?;
+        let mut tried = 0;
+        for Checking { key, validation } in self.candidates(&header)? {
+            match decode::<T>(token, &key.key, validation) {
+                Ok(token) => return Ok((token.claims, key)),
+                Err(error) if *error.kind() == ErrorKind::InvalidSignature => tried += 1,
+                Err(error) => return Err(fault(&error)),
+            }
+        }
+        Err(Fault::Signature(tried))
+    }
+
+    /// The keys that a token may be by: that of its `kid`, or those without one.
+    fn candidates(&self, header: &Header) -> Result<Vec<&Checking>, Fault> {
+        let named = header.kid.as_ref().and_then(|kid| {
+            let of = |one: &&Checking| one.key.kid.as_ref() == Some(kid);
+            self.keys.iter().find(of).map(|one| (kid, one))
+        });
+        if let Some((kid, one)) = named {
+            return if one.key.algorithm == header.alg {
+                Ok(vec![one])
+            } else {
+                Err(Fault::OtherAlgorithm {
+                    said: header.alg,
+                    kid: kid.clone(),
+                    expected: one.key.algorithm,
+                })
+            };
+        }
+        let fits = |one: &&Checking| one.key.kid.is_none() && one.key.algorithm == header.alg;
+        let found: Vec<_> = self.keys.iter().filter(fits).collect();
+        if found.is_empty() {
+            return Err(Fault::NoKey(header.alg));
+        }
+        Ok(found)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use jsonwebtoken::{EncodingKey, Header, encode};
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    const SECRET: &[u8] = b"sixteen bytes or more";
-
-    fn signed(claims: &Value) -> String {
-        encode(
-            &Header::default(),
-            claims,
-            &EncodingKey::from_secret(SECRET),
-        )
-        .unwrap()
+fn validation(algorithm: Algorithm, client: &ClientTable) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.leeway = 0;
+    validation.validate_nbf = true;
+    // A token may be for ever; whether it has ended is decided by `Expiry`,
+    // with all that follows from it.
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation.required_spec_claims.clear();
+    if !client.token_audience.is_empty() {
+        validation.validate_aud = true;
+        validation.set_audience(&[&client.token_audience]);
+        validation.required_spec_claims.insert("aud".into());
     }
-
-    #[test]
-    fn a_token_says_who_it_is_and_until_when() {
-        let verifier = Verifier::new(SECRET);
-        let token = signed(&json!({
-            "sub": "42", "exp": 4_102_444_800_u64, "info": { "name": "Ann" }, "channels": ["a"],
-        }));
-        let (claims, expiry) = verifier.connection(&token).unwrap();
-        assert_eq!(
-            (&*claims.sub, &claims.channels[..]),
-            ("42", &["a".to_owned()][..])
-        );
-        assert_eq!(claims.info.unwrap().get(), r#"{"name":"Ann"}"#);
-        assert_eq!(expiry.ttl, Some(MAX_TTL));
-        let (nobody, never) = verifier.connection(&signed(&json!({}))).unwrap();
-        assert_eq!((&*nobody.sub, never.until()), ("", Until::default()));
+    if !client.token_issuer.is_empty() {
+        validation.set_issuer(&[&client.token_issuer]);
+        validation.required_spec_claims.insert("iss".into());
     }
+    validation
+}
 
-    #[test]
-    fn what_is_over_is_told_from_what_is_not_ours() {
-        let verifier = Verifier::new(SECRET);
-        let refused = |token: &str| verifier.connection(token).unwrap_err();
-        assert_eq!(refused(&signed(&json!({ "exp": 1 }))), Refused::Expired);
-        let good = signed(&json!({ "sub": "42" }));
-        let other = Verifier::new(b"another secret entirely");
-        assert_eq!(other.connection(&good).unwrap_err(), Refused::Invalid);
-        // {"alg":"none"}, and the same claims without a signature.
-        let claims = good.split('.').nth(1).unwrap();
-        let none = format!("eyJhbGciOiJub25lIn0.{claims}.");
-        for bad in ["", "x", &none, &signed(&json!({ "channel": "c" }))] {
-            assert_eq!(refused(bad), Refused::Invalid, "{bad}");
-        }
-        assert_eq!(
-            refused(&signed(&json!({ "exp": "soon" }))),
-            Refused::Invalid
-        );
-        assert_eq!(
-            refused(&signed(&json!({ "nbf": 4_102_444_800_u64 }))),
-            Refused::Invalid
-        );
-    }
-
-    #[test]
-    fn a_subscription_token_is_for_one_user_and_channel() {
-        let verifier = Verifier::new(SECRET);
-        let token = signed(&json!({ "sub": "42", "channel": "$a" }));
-        assert!(verifier.subscription(&token, "42", "$a").is_ok());
-        for (user, channel) in [("41", "$a"), ("42", "$b"), ("", "$a")] {
-            let refused = verifier.subscription(&token, user, channel).unwrap_err();
-            assert_eq!(refused, Refused::Invalid);
-        }
+fn fault(error: &jsonwebtoken::errors::Error) -> Fault {
+    match error.kind() {
+        ErrorKind::ImmatureSignature => Fault::NotYet,
+        ErrorKind::InvalidIssuer => Fault::Issuer,
+        ErrorKind::InvalidAudience => Fault::Audience,
+        ErrorKind::MissingRequiredClaim(claim) => Fault::Missing(claim.clone()),
+        ErrorKind::Json(cause) => Fault::Claims(cause.to_string()),
+        ErrorKind::InvalidClaimFormat(claim) => Fault::Claims(format!("{claim} is no number")),
+        _ => Fault::Malformed(error.to_string()),
     }
 }

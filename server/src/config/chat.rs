@@ -1,6 +1,9 @@
 //! Settings of the chat: who may connect, and what channels offer.
 
+mod changes;
+
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use hioload::hub::{History, Hub, MAX_HUBS};
@@ -8,13 +11,9 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::Span;
-
-/// The environment variable that overrides the file's `client.token_secret`.
-/// There is no flag: everybody on the machine can read those.
-const TOKEN_SECRET: &str = "HIOLOAD_TOKEN_SECRET";
-
-/// As [`TOKEN_SECRET`], for `api.key`.
-const API_KEY: &str = "HIOLOAD_API_KEY";
+use super::keys::{KeyError, TokenKeys};
+use super::rate::Rate;
+pub(crate) use changes::Changes;
 
 /// Bytes of a secret at least; fewer are guessed from a single token.
 const MIN_SECRET: usize = 16;
@@ -33,13 +32,13 @@ const MAX_HISTORY: usize = 10_000;
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum ChatError {
     #[error(
-        "client.token_secret or {TOKEN_SECRET} has {0} bytes; give at least {MIN_SECRET}, such as \
-         the output of: openssl rand -hex 32"
+        "client.token_secret has {0} bytes; give at least {MIN_SECRET}, such as the output of: \
+         openssl rand -hex 32"
     )]
     WeakSecret(usize),
     #[error(
-        "api.key or {API_KEY} has {0} bytes; give at least {MIN_SECRET} visible characters, such \
-         as the output of: openssl rand -hex 32"
+        "api.key has {0} bytes; give at least {MIN_SECRET} visible characters, such as the output \
+         of: openssl rand -hex 32"
     )]
     WeakKey(usize),
     #[error("client.{0} is 0; give a duration such as 10s")]
@@ -57,6 +56,13 @@ pub(crate) enum ChatError {
     Origin(String),
     #[error("client.max_channels is {0}; give 1 to 10000")]
     Channels(usize),
+    #[error(
+        "client.rates.subscribe lets a client subscribe to {count} channels at once, but \
+         client.max_channels is {max}: who comes back would be refused; give at least {max}/10s"
+    )]
+    SubscribeRate { count: u32, max: usize },
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error(
         "[[namespace]] {0:?}: a name has 1 to {MAX_NAMESPACE} letters, digits, \"-\" and \"_\""
     )]
@@ -81,6 +87,8 @@ pub(crate) enum ChatError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChatSettings {
     pub(crate) client: ClientTable,
+    /// What tokens are verified with.
+    pub(crate) keys: TokenKeys,
     /// What a call of the application presents; empty: it can not call.
     pub(crate) api_key: Secret,
     /// Nobody needs a token and everything is allowed: `--dev` on loopback, or
@@ -90,15 +98,36 @@ pub(crate) struct ChatSettings {
     pub(crate) namespaces: Vec<Namespace>,
 }
 
-/// What signs tokens. Never printed.
+/// What signs tokens, or lets in. Never printed, not even when it is wrong.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "toml::Value")]
 pub(crate) struct Secret(String);
+
+impl TryFrom<toml::Value> for Secret {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        match value {
+            toml::Value::String(secret) => Ok(Self(secret)),
+            other => {
+                let what = other.type_str();
+                Err(format!(
+                    "a secret is a text in quotes, but this is of type {what}"
+                ))
+            }
+        }
+    }
+}
 
 impl Secret {
     /// The secret's bytes; `None`: there is none.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         (!self.0.is_empty()).then_some(self.0.as_bytes())
+    }
+
+    /// The secret itself, for what keeps it secret too.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
     }
 }
 
@@ -120,10 +149,17 @@ pub(super) struct ApiTable {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ClientTable {
     pub(crate) token_secret: Secret,
+    token_public_keys: Vec<PathBuf>,
+    token_jwks: PathBuf,
+    pub(crate) token_issuer: String,
+    pub(crate) token_audience: String,
     pub(crate) anonymous: bool,
     pub(crate) insecure: bool,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) max_channels: usize,
+    /// 0: as many as come.
+    pub(crate) user_connection_limit: u32,
+    pub(crate) rates: RatesTable,
     ping: Span,
     pong: Span,
     stale: Span,
@@ -135,14 +171,50 @@ impl Default for ClientTable {
         let seconds = |seconds| Span(Duration::from_secs(seconds));
         Self {
             token_secret: Secret::default(),
+            token_public_keys: Vec::new(),
+            token_jwks: PathBuf::new(),
+            token_issuer: String::new(),
+            token_audience: String::new(),
             anonymous: false,
             insecure: false,
             allowed_origins: Vec::new(),
             max_channels: 128,
+            user_connection_limit: 0,
+            rates: RatesTable::default(),
             ping: seconds(25),
             pong: seconds(8),
             stale: seconds(10),
             expired_close_delay: seconds(25),
+        }
+    }
+}
+
+/// `[client.rates]`: what a connection may ask for, by kind.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RatesTable {
+    pub(crate) publish: Rate,
+    pub(crate) subscribe: Rate,
+    pub(crate) read: Rate,
+    pub(crate) rpc: Rate,
+    pub(crate) other: Rate,
+    pub(crate) refused: Rate,
+    pub(crate) errors: Rate,
+}
+
+impl Default for RatesTable {
+    fn default() -> Self {
+        const fn in_ten_seconds(count: u32) -> Rate {
+            Rate::new(count, Duration::from_secs(10))
+        }
+        Self {
+            publish: in_ten_seconds(5000),
+            subscribe: in_ten_seconds(2000),
+            read: in_ten_seconds(2000),
+            rpc: in_ten_seconds(2000),
+            other: in_ten_seconds(2000),
+            refused: in_ten_seconds(1000),
+            errors: in_ten_seconds(1000),
         }
     }
 }
@@ -167,6 +239,12 @@ impl ClientTable {
     /// client to bring a new one.
     pub(crate) fn expired_close_delay(&self) -> Duration {
         self.expired_close_delay.0
+    }
+
+    /// Reads the keys that tokens are verified with.
+    fn keys(&self) -> Result<TokenKeys, KeyError> {
+        let set = Some(&*self.token_jwks).filter(|path| !path.as_os_str().is_empty());
+        TokenKeys::read(&self.token_secret, &self.token_public_keys, set)
     }
 
     fn check(&self) -> Result<(), ChatError> {
@@ -196,6 +274,12 @@ impl ClientTable {
         }
         if !(1..=10_000).contains(&self.max_channels) {
             return Err(ChatError::Channels(self.max_channels));
+        }
+        let (max, at_once) = (self.max_channels, self.rates.subscribe.count());
+        if let Some(count) = at_once
+            && usize::try_from(count).is_ok_and(|count| count < max)
+        {
+            return Err(ChatError::SubscribeRate { count, max });
         }
         Ok(())
     }
@@ -329,11 +413,7 @@ impl ChatSettings {
         api: &ApiTable,
         dev: bool,
     ) -> Result<Self, ChatError> {
-        let mut client = client.clone();
-        if let Ok(secret) = std::env::var(TOKEN_SECRET) {
-            client.token_secret = Secret(secret);
-        }
-        let api_key = std::env::var(API_KEY).map_or_else(|_| api.key.clone(), Secret);
+        let api_key = api.key.clone();
         let visible = api_key.0.bytes().all(|byte| byte.is_ascii_graphic());
         if !api_key.0.is_empty() && (api_key.0.len() < MIN_SECRET || !visible) {
             return Err(ChatError::WeakKey(api_key.0.len()));
@@ -359,7 +439,8 @@ impl ChatSettings {
         }
         Ok(Self {
             insecure: dev || client.insecure,
-            client,
+            keys: client.keys()?,
+            client: client.clone(),
             api_key,
             namespaces: [channel].into_iter().chain(namespaces).cloned().collect(),
         })
@@ -407,6 +488,14 @@ mod tests {
             ("client.ping = '25500ms'", "whole seconds"),
             ("client.allowed_origins = ['a.example']", "is no origin"),
             ("client.max_channels = 0", "1 to 10000"),
+            (
+                "client.rates.subscribe = '100/10s'",
+                "is 128: who comes back",
+            ),
+            (
+                "client.token_jwks = '/none/at/all.json'",
+                "cannot read /none/at/all.json",
+            ),
             ("channel.name = 'a'", "use [[namespace]]"),
             ("channel.max_channels = 0", "nobody could subscribe"),
             ("channel.history_size = 20000", "at most 10000"),

@@ -169,6 +169,18 @@ impl TurnHub<'_> {
         self.cx.publish(self.hub, topic, message.into(), None)
     }
 
+    /// As [`publish`](Self::publish), without a number and without being kept,
+    /// also in an ordered hub: [`Delivery::place`](super::Delivery::place) is
+    /// `None`, and it may overtake what has a number.
+    pub fn publish_unnumbered<'m>(
+        &mut self,
+        topic: &str,
+        message: impl Into<Message<'m>>,
+    ) -> PublishOutcome {
+        self.cx
+            .publish_unnumbered(self.hub, topic, message.into(), None)
+    }
+
     /// Forgets the last message of a topic, so that it is not sent to new
     /// subscribers; ordered with what is published. `false`: too much is on its
     /// way to the topic's home.

@@ -28,11 +28,23 @@ impl Context {
         message: Message<'_>,
         except: Option<Token>,
     ) -> PublishOutcome {
-        self.metrics().publishes.add(1);
-        let shared = self.topics.hubs().get(hub);
-        if shared.options.is_ordered() {
+        if self.topics.hubs().get(hub).options.is_ordered() {
+            self.metrics().publishes.add(1);
             return self.publish_ordered(hub, topic, message, except);
         }
+        self.publish_unnumbered(hub, topic, message, except)
+    }
+
+    /// Sends a message to all subscribers by the shortest way, without a place.
+    pub(crate) fn publish_unnumbered(
+        &mut self,
+        hub: HubId,
+        topic: &str,
+        message: Message<'_>,
+        except: Option<Token>,
+    ) -> PublishOutcome {
+        self.metrics().publishes.add(1);
+        let shared = self.topics.hubs().get(hub);
         let known = self.topics.name(hub, topic);
         let here = known.is_some() || self.topics.has_filters(hub);
         let (name, hash) = known.map_or_else(

@@ -212,3 +212,28 @@ fn a_filter_of_an_ordered_hub_is_given_places_from_now_on() {
     assert_eq!(world.hear(clients[1]), ["a/b 2 after"]);
     world.end();
 }
+
+#[test]
+fn what_has_no_number_reaches_all_subscribers_and_is_not_kept() {
+    let mut world = world(8, [kept(10)]);
+    let clients = world.one_on_each();
+    for topic in topics(&world) {
+        for &client in &clients {
+            world.begin(client, &format!("sub x {topic}"));
+        }
+        world.say(clients[0], &format!("all x {topic} m1"));
+        world.settle();
+        world.say(clients[1], &format!("loose x {topic} once"));
+        world.settle();
+        world.say(clients[2], &format!("all x {topic} m2"));
+        for &client in &clients {
+            let expected = ["1 m1", "0 once", "2 m2"].map(|heard| format!("{topic} {heard}"));
+            assert_eq!(world.hear(client), expected);
+        }
+        world.ask(clients[0], &format!("unsub x {topic}"));
+        let start = world.begin(clients[0], &format!("latest x {topic} 9"));
+        let kept = [format!("{topic} 1 m1"), format!("{topic} 2 m2")];
+        assert_eq!((start.offset, start.replay), (2, kept.to_vec()));
+    }
+    world.end();
+}

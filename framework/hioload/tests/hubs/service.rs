@@ -5,6 +5,7 @@
 //! | `sub HUB TOPIC`, `filter HUB FILTER`, `after HUB TOPIC EPOCH OFFSET`, `latest HUB TOPIC N` | the outcome |
 //! | `unsub HUB TOPIC`, `unfilter HUB FILTER` | whether it was subscribed |
 //! | `pub HUB TOPIC TEXT`, `all HUB TOPIC TEXT` | nothing; subscribers hear TEXT |
+//! | `loose HUB TOPIC TEXT` | nothing; subscribers hear TEXT without a number |
 //! | `count HUB TOPIC` | subscribers here and everywhere |
 //! | `clear HUB TOPIC` | nothing |
 //! | `many HUB TOPIC N BYTES` | nothing; subscribers hear N messages of that size |
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use hioload::hub::{Change, Changed, Delivery, Epoch, Hub, HubId, Place, Position};
 use hioload::testing::{ClientId, Seen, Simulated, Simulation};
-use hioload::{App, Close, Config, Conn, Handle, Kind, Message, PublishOutcome};
+use hioload::{App, Close, Config, Conn, Handle, Kind, Message, PublishOutcome, Turn};
 
 pub(crate) struct Service {
     handle: Handle,
@@ -80,6 +81,16 @@ impl Service {
                 let id = self.hub(command.split(' ').nth(1).unwrap_or_default());
                 let cleared = self.handle.hub(id).clear_retained(topic);
                 return cleared.expect("there is room");
+            }
+            "loose" => {
+                let id = self.hub(command.split(' ').nth(1).unwrap_or_default());
+                let (topic, rest) = (topic.to_owned(), rest.to_owned());
+                let publish = move |_: &mut Self, turn: &mut Turn<'_, ()>| {
+                    let told = turn.hub(id).publish_unnumbered(&topic, rest.as_str());
+                    assert_eq!(told, PublishOutcome::Published);
+                };
+                let posted = self.handle.post::<Self, _>(conn.shard(), publish);
+                return posted.expect("there is room");
             }
             verb => panic!("{verb:?} is no verb"),
         };

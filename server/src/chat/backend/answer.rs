@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::{Call, Method};
+use super::{Call, Method, Step};
 use crate::chat::VERSION;
 use crate::chat::rules::ServerInfo;
 
 /// What became of a part.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Done {
     /// There is nothing to say.
     Nothing,
@@ -27,7 +27,7 @@ pub(super) enum Done {
 }
 
 /// What one shard has.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Info {
     pub(super) clients: usize,
     pub(super) users: HashSet<Arc<str>>,
@@ -66,9 +66,36 @@ impl From<Error> for Outcome<'_> {
 }
 
 impl Call {
-    /// The answer, once all parts are done.
+    /// The answer, once all is done.
     pub(super) fn answer(&self) -> Response {
-        let nothing = serde_json::value::to_raw_value(&Empty {}).expect("an empty object");
+        if self.method != Method::Batch {
+            return match self.steps.first().map(Step::outcome) {
+                Some(Ok(result)) => respond(&Outcome::Result(&result)),
+                Some(Err(error)) => failed(error),
+                None => failed(Error::Internal),
+            };
+        }
+        // As Centrifugo writes it, not inside of a result.
+        let replies = self.steps.iter().map(|step| match step.outcome() {
+            Ok(result) => BTreeMap::from([(step.method.name(), result)]),
+            Err(error) => {
+                let (code, message) = (error.code(), error.message());
+                let error = json!({ "code": code, "message": message });
+                BTreeMap::from([("error", json_of(&error))])
+            }
+        });
+        let replies: Vec<_> = replies.collect();
+        respond(&BTreeMap::from([("replies", replies)]))
+    }
+}
+
+impl Step {
+    /// What it came to, once all parts are done.
+    fn outcome(&self) -> Result<Box<RawValue>, Error> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let nothing = json_of(&Empty {});
         let outcome = |part: &Option<Done>| match part {
             Some(Done::Failed(error)) => Err(*error),
             Some(Done::Result(result)) => Ok(result.clone()),
@@ -83,22 +110,19 @@ impl Call {
                     Err(error) => (*error).into(),
                 })
                 .collect();
-            return result(&json_of(&BTreeMap::from([("responses", responses)])));
+            return Ok(json_of(&BTreeMap::from([("responses", responses)])));
         }
         let failed = |part: &Option<Done>| match part {
             Some(Done::Failed(error)) => Some(*error),
             _ => None,
         };
         if let Some(error) = self.parts.iter().find_map(failed) {
-            return self::failed(error);
+            return Err(error);
         }
         match self.method {
-            Method::Channels => result(&json_of(&self.all_channels())),
-            Method::Info => result(&json_of(&self.all_info())),
-            _ => match self.parts.first().map(outcome) {
-                Some(Ok(first)) => result(&first),
-                Some(Err(_)) | None => result(&nothing),
-            },
+            Method::Channels => Ok(json_of(&self.all_channels())),
+            Method::Info => Ok(json_of(&self.all_info())),
+            _ => self.parts.first().map_or(Ok(nothing.clone()), outcome),
         }
     }
 
@@ -145,16 +169,12 @@ fn json_of(value: &impl Serialize) -> Box<RawValue> {
     serde_json::value::to_raw_value(value).expect("names, numbers and written JSON")
 }
 
-fn result(result: &RawValue) -> Response {
-    respond(&Outcome::Result(result))
-}
-
 /// A call that failed. As Centrifugo does, HTTP calls it a success.
 pub(super) fn failed(error: Error) -> Response {
-    respond(&error.into())
+    respond(&Outcome::from(error))
 }
 
-fn respond(outcome: &Outcome<'_>) -> Response {
+fn respond(outcome: &impl Serialize) -> Response {
     let body = serde_json::to_vec(outcome).expect("names, numbers and written JSON");
     Response::ok("application/json", body).header("Cache-Control", "no-store")
 }
