@@ -16,6 +16,7 @@ mod presence;
 mod rules;
 mod subscribe;
 mod token;
+mod unsigned;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -34,7 +35,7 @@ use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
 use client::Stage;
-pub(crate) use rules::Rules;
+pub(crate) use rules::{Identity, Rules};
 
 /// Where clients connect.
 pub(crate) const PATH: &str = "/connection/websocket";

@@ -1,5 +1,6 @@
 //! Settings: defaults, then the TOML file, then flags.
 
+mod admin;
 mod chat;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
+pub(crate) use admin::AdminAccess;
 use chat::ChatError;
 pub(crate) use chat::{ChatSettings, Namespace, Who};
 
@@ -37,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) broadcast: bool,
     pub(crate) echo_root: bool,
     pub(crate) debug_token: Option<DebugToken>,
+    pub(crate) admin: AdminAccess,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) chat: ChatSettings,
 }
@@ -91,6 +94,13 @@ pub(crate) enum SettingsError {
     #[error("debug_token or {DEBUG_TOKEN} is wrong: {0}")]
     DebugToken(#[from] WeakToken),
     #[error(
+        "admin.token or {} is wrong: it has at least {} visible ASCII characters, such as the \
+         output of: openssl rand -hex 32",
+        admin::TOKEN,
+        DebugToken::LEAST
+    )]
+    AdminToken,
+    #[error(
         "otlp_endpoint is set, but this hioload-server was built without OpenTelemetry; build it \
          with --features otel"
     )]
@@ -129,6 +139,7 @@ struct File {
     offload: OffloadTable,
     client: chat::ClientTable,
     api: chat::ApiTable,
+    admin: admin::AdminTable,
     channel: Namespace,
     namespace: Vec<Namespace>,
 }
@@ -359,6 +370,7 @@ impl Settings {
             },
             chat,
             debug_token: debug_token(file)?,
+            admin: file.admin.access(cli.dev && local)?,
             otlp_endpoint: Some(file.otlp_endpoint.clone()).filter(|url| !url.is_empty()),
             listen,
             tls_listen,
@@ -381,6 +393,7 @@ impl Settings {
             broadcast,
             echo_root,
             debug_token,
+            admin,
             otlp_endpoint,
             chat,
         } = other;
@@ -393,6 +406,7 @@ impl Settings {
             ("routes.broadcast", self.broadcast != *broadcast),
             ("routes.echo_root", self.echo_root != *echo_root),
             ("debug_token", &self.debug_token != debug_token),
+            ("admin.token", &self.admin != admin),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
             ("client, api, channel or namespace", &self.chat != chat),
         ];
