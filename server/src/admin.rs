@@ -38,12 +38,18 @@ impl Admin {
         )
     }
 
-    /// What the shards said last.
+    /// What the shards said last; `null` before they have said anything, which
+    /// is nothing that a page should have to complain about.
     pub(crate) fn state(&self, request: &Request<'_>) -> Response {
-        match self.admit(request) {
-            Ok(()) => self.state.answer(request),
-            Err(refused) => refused,
+        if let Err(refused) = self.admit(request) {
+            return refused;
         }
+        let answer = self.state.answer(request);
+        if answer.status() == 503 {
+            return Response::ok("application/json", "null".as_bytes())
+                .header("Cache-Control", "no-store");
+        }
+        answer
     }
 }
 

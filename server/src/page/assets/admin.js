@@ -214,7 +214,7 @@ async function showPeople(channel) {
         button.addEventListener("click", act);
         acts.append(button);
       }
-      return [cell(user || "nobody in particular", user ? "name" : "name quiet"), cell(client.slice(0, 8)), cell(acts, "acts")];
+      return [cell(user || "nobody in particular", user ? "name" : "name quiet"), cell(client.slice(0, 8), "client"), cell(acts, "acts")];
     }), "Nobody is here.");
   } catch (error) {
     if (error instanceof Refused) return signOut(error.message);

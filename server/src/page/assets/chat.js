@@ -57,7 +57,7 @@ function token() {
 const client = new Client(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/connection/websocket`, token);
 const rooms = new Map();
 let room = null;
-let typingChannel = "", lastTyped = 0;
+let typingChannel = "", lastTyped = -Infinity;
 let pinned = true, latest = null;
 
 client.onState = (state) => {
@@ -111,7 +111,7 @@ function keptRooms() {
   try {
     const list = JSON.parse(kept.get("channels"));
     return list.filter((one) => typeof one === "string" && one && cleanChannel(one) === one).slice(0, ROOMS_MAX);
-  } catch { return [HOME]; }
+  } catch { return []; }
 }
 
 /** A channel's name as people type it. */
@@ -324,7 +324,7 @@ function submit() {
   if (!text || $("text").disabled) return;
   if (!room.say(text)) return hint("Too many messages wait. Reconnect first.");
   pinned = true;
-  lastTyped = 0;
+  lastTyped = -Infinity;
   $("text").value = "";
   measure();
 }

@@ -12,6 +12,11 @@ const RESUBSCRIBE_FROM = 2500;
 /** A code says that coming back would be no use. */
 const isTerminal = (code) => (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000);
 
+function why(code, reason, wasConnected) {
+  if (code === 1001 || code === 3001) return "the server is restarting";
+  return reason || (wasConnected ? "the connection was lost" : "the server can not be reached");
+}
+
 /** A command failed: by its code in the protocol, or 0 without an answer. */
 export class CommandError extends Error {
   constructor(code, message, isTemporary = false) {
@@ -133,6 +138,7 @@ export class Client {
     try {
       const told = await this.#command("connect", { ...(token && { token }), name: "hioload-page" });
       this.id = told.client;
+      this.why = "";
       this.#connectedAt = performance.now();
       this.#ping = told.ping ?? 0;
       this.#pongs = told.pong === true;
@@ -231,9 +237,11 @@ export class Client {
 
   #closed(code, reason) {
     this.#detach();
-    if (this.#connectedAt && performance.now() - this.#connectedAt >= STABLE) this.#attempts = 0;
+    const wasConnected = this.#connectedAt > 0;
+    if (wasConnected && performance.now() - this.#connectedAt >= STABLE) this.#attempts = 0;
     this.#connectedAt = 0;
-    this.why = reason || (code === 1001 || code === 3001 ? "the server is restarting" : "the connection was lost");
+    // Attempts in vain are no news of why it was lost.
+    if (wasConnected || reason || !this.why) this.why = why(code, reason, wasConnected);
     if (isTerminal(code)) {
       this.needsToken = code === CLOSED_INVALID_TOKEN;
       return this.#enter("ended");
