@@ -153,6 +153,7 @@ test("the page looks right at both widths, and signing out forgets the token", a
     for (let k = 0; k < (3 * i) % 7 + 1; k += 1) await say(ada, `message ${i}.${k}`);
     await ada.locator("#rows .text", { hasText: `message ${i}.0` }).waitFor();
   }
+  await admin.evaluate(() => scrollTo(0, 0));
   await shot(admin, "admin-desktop", { fullPage: true });
   assert.ok(await overhang(admin) <= 0);
   await admin.emulateMedia({ colorScheme: "dark" });

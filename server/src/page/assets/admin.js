@@ -185,6 +185,8 @@ function showChannels() {
 async function lists() {
   const { nodes: [node] } = await call("info");
   overview = { clients: node.num_clients, users: node.num_users, channels: node.num_channels, uptime: node.uptime };
+  // Rows are not taken from under somebody's fingers.
+  if (!$("people").hidden && !$("clients").contains(document.activeElement)) await people();
   try {
     const told = (await call("channels")).channels;
     channels = Object.entries(told).map(([name, { num_clients: clients }]) => [name, clients]);
@@ -196,14 +198,24 @@ async function lists() {
   }
 }
 
+let lookedAt = "";
+
 async function showPeople(channel) {
+  lookedAt = channel;
   $("people").hidden = false;
   say($("people-title"), `In ${channel}`);
   $("publish-channel").value = channel;
   $("user-channel").value = channel;
+  await people();
+}
+
+/** Who is in the channel that is looked at. */
+async function people() {
+  const channel = lookedAt;
   try {
     const { presence } = await call("presence", { channel });
-    const everybody = Object.values(presence);
+    if (channel !== lookedAt) return;
+    const everybody = Object.values(presence).sort((a, b) => (a.user ?? "").localeCompare(b.user ?? ""));
     say($("people-remark"), everybody.length > SHOWN_CLIENTS ? `${SHOWN_CLIENTS} of ${everybody.length} clients.` : "");
     fill($("clients"), everybody.slice(0, SHOWN_CLIENTS).map(({ user = "", client }) => {
       const acts = el("div");
