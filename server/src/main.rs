@@ -24,7 +24,7 @@ use hioload::tls::TlsConfig;
 use hioload::{InheritedSocket, Server, inherit};
 
 use admin::Admin;
-use chat::Rules;
+use chat::{ChatMetrics, Rules};
 use cli::{Cli, Command, Seats};
 use config::{AdminAccess, Settings, SettingsError};
 use log::Log;
@@ -49,6 +49,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (traces, spans) = Traces::new(settings.otlp_endpoint.as_deref())?;
     let log = Log::start(&settings.log, spans)?;
     let rules = Rules::new(&settings.chat);
+    let chat_metrics = ChatMetrics::default();
     let (admin, made_up) = admin_token(&settings.admin)?;
     let routes = Routes::new(&settings, &rules, admin.is_some())?;
     let mut server = listening(&settings)?;
@@ -69,7 +70,14 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let handle = shard.handle();
             let debug = DebugEndpoint::new(handle.clone(), token.clone());
             let admin = Admin::new(admin.clone(), handle.clone());
-            Site::new(routes.clone(), rules.clone(), handle, debug, admin)
+            Site::new(
+                routes.clone(),
+                rules.clone(),
+                chat_metrics.clone(),
+                handle,
+                debug,
+                admin,
+            )
         },
         |running| {
             if let Some(traces) = &traces {

@@ -9,7 +9,7 @@ use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Respons
 
 use crate::admin::{self, Admin};
 use crate::broadcast::Broadcast;
-use crate::chat::{self, Call, Chat, Client, Identity, Method, Rules};
+use crate::chat::{self, Call, Chat, ChatMetrics, Client, Identity, Method, Rules};
 use crate::config::Settings;
 use crate::page::{self, Asset};
 
@@ -33,6 +33,7 @@ enum Route {
     Chat,
     Api,
     Health,
+    Ready,
     Metrics,
     DebugState,
 }
@@ -62,6 +63,7 @@ impl Routes {
             router.insert(page::ADMIN.path, Route::AdminOff)?;
         }
         router.insert("/health", Route::Health)?;
+        router.insert("/ready", Route::Ready)?;
         router.insert("/metrics", Route::Metrics)?;
         router.insert("/debug/state", Route::DebugState)?;
         router.insert(chat::PATH, Route::Chat)?;
@@ -87,6 +89,7 @@ pub(crate) struct Site {
     echo: Echo,
     broadcast: Broadcast,
     chat: Chat,
+    chat_metrics: ChatMetrics,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -103,13 +106,15 @@ impl Site {
     pub(crate) fn new(
         routes: Routes,
         rules: Rules,
+        chat_metrics: ChatMetrics,
         handle: Handle,
         debug: DebugEndpoint,
         admin: Admin,
     ) -> Self {
         Self {
             routes,
-            chat: Chat::new(rules, handle.clone()),
+            chat: Chat::new(rules, &chat_metrics, handle.clone()),
+            chat_metrics,
             handle,
             debug,
             admin,
@@ -195,6 +200,7 @@ impl App for Site {
             | Route::AdminCall
             | Route::Api
             | Route::Health
+            | Route::Ready
             | Route::Metrics
             | Route::DebugState => Refusal::BadRequest("no WebSocket here").into(),
         }
@@ -249,9 +255,13 @@ impl App for Site {
             Route::AdminState => self.admin.state(request),
             Route::Health => Response::ok("application/json", &b"{\"status\":\"ok\"}\n"[..])
                 .header("Cache-Control", "no-store"),
+            // A server without room for one more refuses all requests with 503,
+            // and one that stops does not listen: an answer is a yes.
+            Route::Ready => Response::ok("application/json", &b"{\"status\":\"ready\"}\n"[..])
+                .header("Cache-Control", "no-store"),
             Route::Metrics => Response::ok(
                 "text/plain; version=0.0.4; charset=utf-8",
-                self.handle.metrics().render().into_bytes(),
+                (self.handle.metrics().render() + &self.chat_metrics.render()).into_bytes(),
             ),
             Route::DebugState => self.debug.answer(request),
             Route::Api | Route::AdminCall => Response::not_found(),
