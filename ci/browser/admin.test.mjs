@@ -136,8 +136,10 @@ test("a user is taken out of a channel, and a user is disconnected and stays awa
   await admin.locator("#clients button[aria-label='Unsubscribe Grace']").click();
   await dialogSays("Unsubscribe");
   await resultSays("Grace is not subscribed to harbour any more.");
-  await grace.locator("#hint", { hasText: "taken you out of this channel" }).waitFor({ state: "attached" });
+  await grace.locator("#out", { hasText: "taken you out of this channel" }).waitFor();
   await ada.locator(".note", { hasText: "Grace left" }).waitFor();
+  await grace.locator("#rejoin").click();
+  await ada.locator("#people .person", { hasText: "Grace" }).waitFor();
   await admin.locator("#user-name").fill("Ada");
   await admin.locator("#disconnect").click();
   await dialogSays("Disconnect");

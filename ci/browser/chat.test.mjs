@@ -291,7 +291,7 @@ test("everything can be done with the keyboard", async () => {
 test("a channel that does not exist or is not allowed says what to do", async () => {
   await grace.locator("#other").fill("nowhere:x");
   await grace.locator("#other").press("Enter");
-  await grace.locator("#hint", { hasText: "no channels “nowhere:…”" }).waitFor();
+  await grace.locator("#out", { hasText: "no channels “nowhere:…”" }).waitFor();
   assert.equal(await grace.locator("#text").isDisabled(), true);
   await grace.locator("button[aria-label='Leave nowhere:x']").click();
   await grace.locator("#room", { hasText: ROOM }).waitFor();
@@ -316,7 +316,8 @@ test("where a token is needed the page asks for it, and says why one is refused"
     await tab.locator("#token").press("Enter");
     await isLinked(tab, "connected");
     assert.equal(await tab.locator("#name").inputValue(), "Ada Lovelace");
-    await tab.locator("#hint", { hasText: "You may not join this channel" }).waitFor();
+    await tab.locator("#out", { hasText: "You may not join this channel" }).waitFor();
+    await shot(tab, "chat-refused");
     await tab.locator("#other").fill("mine#42");
     await tab.locator("#other").press("Enter");
     await tab.locator("#hint", { hasText: "kept here for a while" }).waitFor();

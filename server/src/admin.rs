@@ -31,11 +31,9 @@ impl Admin {
         if is_presented {
             return Ok(());
         }
-        Err(
-            Response::text(401, "the admin token is missing or wrong\n")
-                .header("WWW-Authenticate", "Bearer")
-                .header("Cache-Control", "no-store"),
-        )
+        Err(Response::text(401, "the admin token is missing or wrong\n")
+            .header("WWW-Authenticate", "Bearer")
+            .header("Cache-Control", "no-store"))
     }
 
     /// What the shards said last; `null` before they have said anything, which

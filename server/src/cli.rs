@@ -13,7 +13,8 @@ use crate::config::{Backend, Deflate, Listener, Placement};
 /// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health,
 /// /ready and /metrics (Prometheus), POST /api/{method} to who has the api.key of the
 /// file or of HIOLOAD_API_KEY, and /debug/state to who has the debug_token of the
-/// file or of HIOLOAD_DEBUG_TOKEN. SIGINT or SIGTERM drains and
+/// file or of HIOLOAD_DEBUG_TOKEN. /admin is a page for who has the admin.token of
+/// the file or of HIOLOAD_ADMIN_TOKEN. SIGINT or SIGTERM drains and
 /// exits with 0; a second one cuts what is left. SIGHUP reads the file and the
 /// certificates again: limits, timeouts and the log's level follow, or the log
 /// says why nothing changes. A start that fails says why in one line and exits
@@ -64,7 +65,7 @@ pub(crate) struct Cli {
 
     /// Development mode. On loopback addresses clients of
     /// /connection/websocket need no token and may do everything; a warning
-    /// says so. On every address /echo and /broadcast are on: they relay for
+    /// says so; a token for /admin is made up and printed. On every address /echo and /broadcast are on: they relay for
     /// anybody, so off loopback they are off by default.
     #[arg(long)]
     pub(crate) dev: bool,

@@ -228,7 +228,9 @@ function showOutgoing() {
 
 function showState() {
   const ended = room.state === "ended" ? room.explain(room.error, "join this channel") : "";
-  say($("hint"), ended || "Messages are kept here for a while, for who comes later. Send the link to bring someone in.");
+  say($("out-why"), ended);
+  $("out").hidden = !ended;
+  say($("hint"), ended ? "" : "Messages are kept here for a while, for who comes later. Send the link to bring someone in.");
   $("text").disabled = room.state === "ended";
   $("copy").hidden = room.state === "ended";
   say($("hail"), ended ? `You are not in #${room.channel}` : `Welcome to #${room.channel}`);
@@ -401,6 +403,7 @@ $("log").addEventListener("scroll", () => {
 }, { passive: true });
 new ResizeObserver(() => { if (pinned) toBottom(); }).observe($("log"));
 $("jump").addEventListener("click", () => { pinned = true; toBottom(); isRead(); $("text").focus(); });
+$("rejoin").addEventListener("click", () => { room.join(); $("text").focus(); });
 $("retry").addEventListener("click", reconnect);
 $("earlier").addEventListener("click", async () => {
   const box = $("log"), below = box.scrollHeight - box.scrollTop;

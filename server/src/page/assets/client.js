@@ -134,7 +134,7 @@ export class Client {
 
   async #opened() {
     clearTimeout(this.#timers.open);
-    const token = this.#token();
+    const token = this.#token(), socket = this.#socket;
     try {
       const told = await this.#command("connect", { ...(token && { token }), name: "hioload-page" });
       this.id = told.client;
@@ -146,7 +146,7 @@ export class Client {
       this.#enter("connected");
       for (const sub of this.#subscriptions.values()) this.#begin(sub);
     } catch (error) {
-      if (this.#socket === null || this.state !== "connecting") return;
+      if (this.#socket !== socket) return;
       const wantsToken = error.code === UNAUTHORIZED || error.code === TOKEN_EXPIRED;
       if (!wantsToken) return this.#closed(0, error.message);
       this.needsToken = true;
@@ -223,7 +223,13 @@ export class Client {
       sub.position = told.recoverable ? { epoch: told.epoch ?? "", offset: told.offset ?? 0 } : null;
       sub.events.subscribed?.({ isFirst: !position, recovered: told.recovered === true, isSameEpoch: isSame });
     } catch (error) {
-      if (this.#subscriptions.get(channel) !== sub || this.#socket !== socket || error.code === ALREADY_SUBSCRIBED) return;
+      if (this.#subscriptions.get(channel) !== sub || this.#socket !== socket) return;
+      if (error.code === ALREADY_SUBSCRIBED) {
+        // A reply came too late: where it began is not known, so it begins again.
+        await this.#command("unsubscribe", { channel }).catch(() => {});
+        if (this.#socket === socket) this.#begin(sub);
+        return;
+      }
       if (error.isTemporary) {
         setTimeout(() => {
           if (this.#subscriptions.get(channel) === sub && this.#socket === socket) this.#begin(sub);

@@ -64,9 +64,28 @@ export class Room {
       publication: (publication) => this.#published(publication),
       join: (info) => this.#came(info),
       leave: (info) => this.#left(info),
-      lost: () => { this.#turn += 1; this.#enter("joining"); },
-      ended: (error) => { this.error = error; this.#enter("ended"); },
+      lost: () => this.#lost(),
+      ended: (error) => this.#ended(error),
     }, { joinLeave: true });
+  }
+
+  /** What was on its way is sent again, unless recovery brings it. */
+  #lost() {
+    this.#turn += 1;
+    for (const message of this.outgoing) {
+      if (message.state === "failed") continue;
+      clearTimeout(message.timer);
+      message.state = "waiting";
+    }
+    this.#enter("joining");
+    this.#changed("outgoing");
+  }
+
+  #ended(error) {
+    this.#turn += 1;
+    this.error = error;
+    for (const message of this.outgoing) this.#failed(message, "You are not in this channel any more.");
+    this.#enter("ended");
   }
 
   leave() {
