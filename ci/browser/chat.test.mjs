@@ -380,7 +380,7 @@ test("the page looks right from a phone to a desktop, in light and dark", async 
     ["Ada", "Lovely. How does the tail look?"],
     ["Grace", "p99 stays flat until the generator is the bottleneck. Notes are at https://example.org/notes/2026-11 if you want the table."],
     ["Ada", "Then let us ship it after lunch.\nI will write the changelog."],
-    ["Grace", "👍"],
+    ["Grace", "Ship it."],
   ];
   for (const [name, text] of script) {
     await say(people[name], text);

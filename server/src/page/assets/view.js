@@ -105,7 +105,7 @@ export function showPeople(room, me, isMe) {
     return item;
   });
   if (everybody.length > PEOPLE_SHOWN) list.push(el("li", "person", `and ${everybody.length - PEOPLE_SHOWN} more`));
-  if (!room.peopleKnown) list.splice(0, list.length, el("li", "quiet", room.state === "joined" ? "You may not see who is here." : "Not known yet."));
+  if (!room.peopleKnown) list.splice(0, list.length, el("li", "quiet", { joined: "You may not see who is here.", joining: "Not known yet.", ended: "You are not in it." }[room.state]));
   $("people").replaceChildren(...list);
   const count = everybody.length;
   say($("count"), !room.peopleKnown ? "" : count <= 1 ? "only you" : `${count} people`);
