@@ -6,7 +6,6 @@ import http from "node:http";
 import { createInterface } from "node:readline";
 
 const START_TIMEOUT = 15_000;
-const SCRAPES = 16;
 
 const running = new Set();
 process.on("exit", () => { for (const child of running) child.kill("SIGKILL"); });
@@ -15,11 +14,16 @@ for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.e
 export class ServerProcess {
   #child = null;
 
-  constructor(binary, logFile, options = []) {
+  constructor(binary, logFile, options = [], env = {}) {
     if (!existsSync(binary)) throw new Error(`no server at ${binary}: cargo build --release -p hioload-server, or set HIOLOAD_SERVER`);
     this.binary = binary;
     this.options = options;
+    this.env = env;
     this.port = 0;
+    /** What opens /admin, once it was printed. */
+    this.adminToken = "";
+    /** What it has logged. */
+    this.errors = "";
     this.log = createWriteStream(logFile);
   }
 
@@ -29,11 +33,11 @@ export class ServerProcess {
 
   /** Starts on the port of the previous run, or on any free one the first time. */
   async start() {
-    const child = spawn(this.binary, ["--listen", `127.0.0.1:${this.port}`, "--shards", "2", ...this.options], { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(this.binary, ["--listen", `127.0.0.1:${this.port}`, "--shards", "2", ...this.options], { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.env } });
     this.#child = child;
     running.add(child);
     child.once("exit", () => running.delete(child));
-    child.stderr.pipe(this.log, { end: false });
+    child.stderr.on("data", (chunk) => { this.errors += chunk; this.log.write(chunk); });
     const lines = createInterface({ input: child.stdout });
     this.port = await new Promise((resolve, reject) => {
       const timer = setTimeout(() => reject(new Error("the server did not say where it listens")), START_TIMEOUT);
@@ -43,6 +47,7 @@ export class ServerProcess {
         this.log.write(line + "\n");
         const match = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(line);
         if (match) { clearTimeout(timer); resolve(Number(match[1])); }
+        this.adminToken = /the token for \/admin.*: (\w+)/.exec(line)?.[1] ?? this.adminToken;
       });
     });
   }
@@ -67,22 +72,5 @@ export class ServerProcess {
         response.setEncoding("utf8").on("data", (chunk) => { body += chunk; }).on("end", () => resolve({ status: response.statusCode, headers: response.headers, body }));
       }).on("error", reject);
     });
-  }
-
-  /**
-   * Open connections per shard. A scrape is a connection too and lands on a random
-   * shard, so each shard's value is its lowest over several scrapes.
-   */
-  async connections() {
-    let lowest = [Infinity, Infinity];
-    for (let i = 0; i < SCRAPES; i += 1) {
-      const { body } = await this.get("/metrics");
-      lowest = lowest.map((low, shard) => {
-        const match = new RegExp(`^hioload_connections\\{shard="${shard}"\\} (\\d+)`, "m").exec(body);
-        if (!match) throw new Error(`/metrics has no hioload_connections for shard ${shard}`);
-        return Math.min(low, Number(match[1]));
-      });
-    }
-    return lowest;
   }
 }

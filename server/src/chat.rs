@@ -19,6 +19,7 @@ mod rules;
 mod seats;
 mod subscribe;
 mod token;
+mod unsigned;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -39,7 +40,7 @@ pub(crate) use client::Client;
 use client::Stage;
 pub(crate) use metrics::ChatMetrics;
 use metrics::Counters;
-pub(crate) use rules::Rules;
+pub(crate) use rules::{Identity, Rules};
 pub(crate) use token::{Checked, Verifier, now};
 
 /// Where clients connect.

@@ -28,7 +28,8 @@ Examples:
 /// Speaks Centrifugo's client protocol on /connection/websocket, serves a chat
 /// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health,
 /// /ready and /metrics (Prometheus), POST /api/{method} to who has the api.key,
-/// and /debug/state to who has the debug_token. SIGINT or SIGTERM drains and
+/// and /debug/state to who has the debug_token. /admin is a page for who has the
+/// admin.token. SIGINT or SIGTERM drains and
 /// exits with 0; a second one cuts what is left. SIGHUP reads the file, keys and
 /// certificates again: limits, timeouts, permissions, token keys and the log's
 /// level follow, or the log says why nothing changes. A start that fails says
@@ -86,7 +87,7 @@ pub(crate) struct Cli {
 
     /// Development mode. On loopback addresses clients of
     /// /connection/websocket need no token and may do everything; a warning
-    /// says so. On every address /echo and /broadcast are on: they relay for
+    /// says so; a token for /admin is made up and printed. On every address /echo and /broadcast are on: they relay for
     /// anybody, so off loopback they are off by default.
     #[arg(long)]
     pub(crate) dev: bool,

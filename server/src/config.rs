@@ -1,5 +1,6 @@
 //! Settings: defaults, then the TOML file, then the environment, then flags.
 
+mod admin;
 mod chat;
 mod environment;
 mod keys;
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
+pub(crate) use admin::AdminAccess;
 pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
 use chat::{ChatError, Secret};
 pub(crate) use keys::{TokenKey, TokenKeys};
@@ -42,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) broadcast: bool,
     pub(crate) echo_root: bool,
     pub(crate) debug_token: Option<DebugToken>,
+    pub(crate) admin: AdminAccess,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) chat: ChatSettings,
     /// Variables that look like settings and are none.
@@ -100,6 +103,12 @@ pub(crate) enum SettingsError {
     #[error("debug_token is wrong: {0}")]
     DebugToken(#[from] WeakToken),
     #[error(
+        "admin.token is wrong: it has at least {} visible ASCII characters, such as the output \
+         of: openssl rand -hex 32",
+        DebugToken::LEAST
+    )]
+    AdminToken,
+    #[error(
         "otlp_endpoint is set, but this hioload-server was built without OpenTelemetry; build it \
          with --features otel"
     )]
@@ -138,6 +147,7 @@ struct File {
     offload: OffloadTable,
     client: chat::ClientTable,
     api: chat::ApiTable,
+    admin: admin::AdminTable,
     channel: Namespace,
     namespace: Vec<Namespace>,
 }
@@ -378,6 +388,7 @@ impl Settings {
             },
             chat,
             debug_token: debug_token(file)?,
+            admin: file.admin.access(cli.dev && local)?,
             otlp_endpoint: Some(file.otlp_endpoint.clone()).filter(|url| !url.is_empty()),
             listen,
             tls_listen,
@@ -401,6 +412,7 @@ impl Settings {
             broadcast,
             echo_root,
             debug_token,
+            admin,
             otlp_endpoint,
             chat: _,
             unknown_variables: _,
@@ -414,6 +426,7 @@ impl Settings {
             ("routes.broadcast", self.broadcast != *broadcast),
             ("routes.echo_root", self.echo_root != *echo_root),
             ("debug_token", &self.debug_token != debug_token),
+            ("admin.token", &self.admin != admin),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);

@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 mod broadcast;
 mod chat;
 mod cli;
 mod commands;
 mod config;
 mod log;
+mod page;
 mod probe;
 mod reload;
 mod site;
@@ -18,13 +20,14 @@ mod traces;
 use std::process::ExitCode;
 
 use clap::Parser;
-use hioload::control::DebugEndpoint;
+use hioload::control::{DebugEndpoint, DebugToken, WeakToken};
 use hioload::tls::TlsConfig;
 use hioload::{InheritedSocket, Server, inherit};
 
+use admin::Admin;
 use chat::{ChatMetrics, Rules};
 use cli::{Cli, Command, Seats};
-use config::{Settings, SettingsError};
+use config::{AdminAccess, Settings, SettingsError};
 use log::Log;
 use reload::Reload;
 use site::{Routes, Site};
@@ -47,9 +50,10 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let settings = Settings::load(&cli)?;
     let (traces, spans) = Traces::new(settings.otlp_endpoint.as_deref())?;
     let log = Log::start(&settings.log, spans)?;
-    let routes = Routes::new(&settings)?;
     let rules = Rules::new(&settings.chat);
     let chat_metrics = ChatMetrics::default();
+    let (admin, made_up) = admin_token(&settings.admin)?;
+    let routes = Routes::new(&settings, &rules, admin.is_some())?;
     let mut server = listening(&settings)?;
     for hub in chat::hubs(&settings.chat) {
         server = server.hub(hub);
@@ -68,12 +72,14 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         move |shard| {
             let handle = shard.handle();
             let debug = DebugEndpoint::new(handle.clone(), token.clone());
+            let admin = Admin::new(admin.clone(), handle.clone());
             Site::new(
                 routes.clone(),
                 rules.clone(),
                 chat_metrics.clone(),
                 handle,
                 debug,
+                admin,
             )
         },
         |running| {
@@ -99,6 +105,9 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 };
                 announce(&format!("listening on {scheme}://{addr}"));
             }
+            if let Some(token) = &made_up {
+                announce(&format!("the token for /admin, for this run: {token}"));
+            }
         },
     );
     if let Some(traces) = &traces {
@@ -106,6 +115,19 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     ended?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The admin page's token, and again if it is made up and to be told to who
+/// started the server.
+fn admin_token(access: &AdminAccess) -> Result<(Option<DebugToken>, Option<String>), WeakToken> {
+    Ok(match access {
+        AdminAccess::Off => (None, None),
+        AdminAccess::Token(token) => (Some(token.clone()), None),
+        AdminAccess::Printed => {
+            let token = uuid::Uuid::new_v4().simple().to_string();
+            (Some(DebugToken::new(token.as_str())?), Some(token))
+        }
+    })
 }
 
 /// Says when anybody may do everything, and when somebody may expect it in vain.

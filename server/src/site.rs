@@ -1,4 +1,4 @@
-//! The server's routes: the page, the relay, the operator's endpoints.
+//! The server's routes: the pages, the relay, the operator's endpoints.
 
 use std::sync::Arc;
 
@@ -7,16 +7,11 @@ use hioload::http::{BodyPart, Upload};
 use hioload::hub::{Change, Delivery};
 use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade};
 
+use crate::admin::{self, Admin};
 use crate::broadcast::Broadcast;
-use crate::chat::{self, Call, Chat, ChatMetrics, Client, Method, Rules};
+use crate::chat::{self, Call, Chat, ChatMetrics, Client, Identity, Method, Rules};
 use crate::config::Settings;
-
-const CHAT_PAGE: &[u8] = include_bytes!("page/chat.html");
-
-/// The page needs its own inline script and style, and sockets to its host.
-const PAGE_POLICY: &str = "default-src 'none'; connect-src 'self' ws: wss:; \
-     style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
-     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+use crate::page::{self, Asset};
 
 /// Bytes of the body of a call at most.
 const MAX_CALL: u64 = 1 << 20;
@@ -28,6 +23,11 @@ pub(crate) struct Routes(Arc<matchit::Router<Route>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Route {
     Page { echo: bool },
+    Asset(&'static Asset),
+    Identity(Identity),
+    AdminOff,
+    AdminState,
+    AdminCall,
     Echo,
     Broadcast,
     Chat,
@@ -39,7 +39,11 @@ enum Route {
 }
 
 impl Routes {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, matchit::InsertError> {
+    pub(crate) fn new(
+        settings: &Settings,
+        rules: &Rules,
+        has_admin: bool,
+    ) -> Result<Self, matchit::InsertError> {
         let mut router = matchit::Router::new();
         router.insert(
             "/",
@@ -47,6 +51,17 @@ impl Routes {
                 echo: settings.echo_root,
             },
         )?;
+        for asset in &page::ASSETS {
+            router.insert(asset.path, Route::Asset(asset))?;
+        }
+        router.insert(page::IDENTITY, Route::Identity(rules.identity()))?;
+        if has_admin {
+            router.insert(page::ADMIN.path, Route::Asset(&page::ADMIN))?;
+            router.insert(admin::STATE, Route::AdminState)?;
+            router.insert(admin::CALL, Route::AdminCall)?;
+        } else {
+            router.insert(page::ADMIN.path, Route::AdminOff)?;
+        }
         router.insert("/health", Route::Health)?;
         router.insert("/ready", Route::Ready)?;
         router.insert("/metrics", Route::Metrics)?;
@@ -70,6 +85,7 @@ pub(crate) struct Site {
     routes: Routes,
     handle: Handle,
     debug: DebugEndpoint,
+    admin: Admin,
     echo: Echo,
     broadcast: Broadcast,
     chat: Chat,
@@ -93,6 +109,7 @@ impl Site {
         chat_metrics: ChatMetrics,
         handle: Handle,
         debug: DebugEndpoint,
+        admin: Admin,
     ) -> Self {
         Self {
             routes,
@@ -100,18 +117,29 @@ impl Site {
             chat_metrics,
             handle,
             debug,
+            admin,
             echo: Echo,
             broadcast: Broadcast,
         }
     }
 
-    /// Whether and how the body of a call is taken. Without the key nothing is
-    /// told, not even which methods there are.
-    fn call(&mut self, request: &Request<'_>, method: &str, service: &mut Service) -> Upload {
+    /// Whether and how the body of a call is taken. Without the key or the
+    /// admin's token nothing is told, not even which methods there are.
+    fn call(
+        &mut self,
+        request: &Request<'_>,
+        route: Route,
+        method: &str,
+        service: &mut Service,
+    ) -> Upload {
         if request.method() != "POST" {
             return Upload::answer(only_post());
         }
-        if !self.chat.admits(request.header("X-API-Key")) {
+        if route == Route::AdminCall {
+            if let Err(refused) = self.admin.admit(request) {
+                return Upload::answer(refused);
+            }
+        } else if !self.chat.admits(request.header("X-API-Key")) {
             return Upload::answer(
                 Response::text(401, "the API key is missing or wrong\n")
                     .header("Cache-Control", "no-store"),
@@ -165,6 +193,11 @@ impl App for Site {
             }
             Route::Chat => self.chat.upgrade(request, service),
             Route::Page { echo: false }
+            | Route::Asset(_)
+            | Route::Identity(_)
+            | Route::AdminOff
+            | Route::AdminState
+            | Route::AdminCall
             | Route::Api
             | Route::Health
             | Route::Ready
@@ -175,10 +208,10 @@ impl App for Site {
 
     fn upload(&mut self, request: &Request<'_>, service: &mut Service) -> Upload {
         if let Ok(found) = self.routes.0.at(request.path())
-            && *found.value == Route::Api
+            && matches!(found.value, Route::Api | Route::AdminCall)
         {
             let method = found.params.get("method").unwrap_or_default();
-            return self.call(request, method, service);
+            return self.call(request, *found.value, method, service);
         }
         if reads(request) {
             Upload::collect()
@@ -200,7 +233,7 @@ impl App for Site {
     fn http(&mut self, request: &Request<'_>) -> Response {
         let found = self.routes.0.at(request.path());
         if let Ok(found) = &found
-            && *found.value == Route::Api
+            && matches!(found.value, Route::Api | Route::AdminCall)
         {
             return if request.method() == "POST" {
                 Response::text(400, "a call has a body, {} at least\n")
@@ -215,10 +248,11 @@ impl App for Site {
             return Response::not_found();
         };
         match found.value {
-            Route::Page { .. } => Response::ok("text/html; charset=utf-8", CHAT_PAGE)
-                .header("Content-Security-Policy", PAGE_POLICY)
-                .header("X-Content-Type-Options", "nosniff")
-                .header("Cache-Control", "no-cache"),
+            Route::Page { .. } => page::CHAT.answer(),
+            Route::Asset(asset) => asset.answer(),
+            Route::Identity(identity) => page::identity(*identity),
+            Route::AdminOff => admin::off(),
+            Route::AdminState => self.admin.state(request),
             Route::Health => Response::ok("application/json", &b"{\"status\":\"ok\"}\n"[..])
                 .header("Cache-Control", "no-store"),
             // A server without room for one more refuses all requests with 503,
@@ -230,7 +264,7 @@ impl App for Site {
                 (self.handle.metrics().render() + &self.chat_metrics.render()).into_bytes(),
             ),
             Route::DebugState => self.debug.answer(request),
-            Route::Api => Response::not_found(),
+            Route::Api | Route::AdminCall => Response::not_found(),
             Route::Echo | Route::Broadcast | Route::Chat => {
                 Response::text(426, "this resource speaks WebSocket version 13\n")
                     .header("Upgrade", "websocket")

@@ -12,7 +12,7 @@ use hioload_centrifugo::{
 use super::client::{Client, Connecting, PingState, Stage, Wish};
 use super::deadlines::after;
 use super::token::{ConnectionClaims, Expiry, Refused};
-use super::{Chat, VERSION, disconnect};
+use super::{Chat, VERSION, disconnect, unsigned};
 
 /// Bytes of publications that may come before a client is in: as many as may
 /// wait for it later.
@@ -100,8 +100,8 @@ impl Chat {
                 Err(Refused::Expired) => Err(Refusal::Error(Error::TokenExpired)),
                 Err(Refused::Invalid) => Err(Refusal::Disconnect(Disconnect::InvalidToken)),
             },
-            // There is nothing to check it with, and it changes nothing.
-            None if settings.insecure => Ok((None, Expiry::default())),
+            // There is nothing to check it with, and nothing it could forbid.
+            None if settings.insecure => Ok((unsigned::claims(token), Expiry::default())),
             None if !token.is_empty() => Err(Refusal::Disconnect(Disconnect::InvalidToken)),
             _ if settings.insecure || settings.client.anonymous => Ok((None, Expiry::default())),
             _ => Err(Refusal::Error(Error::Unauthorized)),

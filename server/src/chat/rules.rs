@@ -92,6 +92,19 @@ pub(super) enum Access {
     Denied,
 }
 
+/// How clients say who they are, for the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// They are who they say, without a signature.
+    Claimed,
+    /// They need not say it.
+    Optional,
+    /// They bring a token.
+    Token,
+    /// They can not, as nothing is there to check a token with.
+    Nobody,
+}
+
 impl Inner {
     fn new(settings: &ChatSettings) -> Arc<Self> {
         let names = settings.namespaces.iter().map(|one| one.name.clone());
@@ -112,6 +125,16 @@ impl Shared {
 }
 
 impl Rules {
+    pub(crate) fn identity(&self) -> Identity {
+        let settings = self.settings();
+        match self.verifier() {
+            None if settings.insecure => Identity::Claimed,
+            _ if settings.insecure || settings.client.anonymous => Identity::Optional,
+            Some(_) => Identity::Token,
+            None => Identity::Nobody,
+        }
+    }
+
     pub(crate) fn new(settings: &ChatSettings) -> Self {
         let inner = Inner::new(settings);
         let shared = Shared {

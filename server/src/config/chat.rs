@@ -21,6 +21,10 @@ const MIN_SECRET: usize = 16;
 /// Namespaces at most: each is a hub, and two hubs are not theirs.
 const MAX_NAMESPACES: usize = MAX_HUBS - 2;
 
+/// The namespace in which the chat page says that somebody types, if it is
+/// there; `--dev` has it.
+const TYPING: &str = "typing";
+
 /// Bytes of a namespace's name at most, so that it leaves most of a channel's
 /// name to the channel.
 const MAX_NAMESPACE: usize = 64;
@@ -341,6 +345,19 @@ impl Default for Namespace {
 }
 
 impl Namespace {
+    /// For what is of interest only at once.
+    fn typing() -> Self {
+        Self {
+            name: TYPING.into(),
+            presence: false,
+            join_leave: false,
+            history_size: 0,
+            recovery: false,
+            positioning: false,
+            ..Self::default()
+        }
+    }
+
     /// Whether publications are kept.
     pub(crate) fn has_history(&self) -> bool {
         self.history_size > 0 && !self.history_ttl.0.is_zero()
@@ -437,12 +454,17 @@ impl ChatSettings {
             }
             namespace.check()?;
         }
+        let mut namespaces: Vec<_> = [channel].into_iter().chain(namespaces).cloned().collect();
+        let has_room = namespaces.len() < MAX_NAMESPACES;
+        if dev && has_room && !namespaces.iter().any(|one| one.name == TYPING) {
+            namespaces.push(Namespace::typing());
+        }
         Ok(Self {
             insecure: dev || client.insecure,
             keys: client.keys()?,
             client: client.clone(),
             api_key,
-            namespaces: [channel].into_iter().chain(namespaces).cloned().collect(),
+            namespaces,
         })
     }
 

@@ -13,7 +13,7 @@ const PREFIX: &str = "HIOLOAD_";
 
 /// The tables of the file, longest first, so that a setting is looked for in the
 /// innermost one.
-const TABLES: [&[&str]; 11] = [
+const TABLES: [&[&str]; 12] = [
     &["client", "rates"],
     &["backpressure"],
     &["timeouts"],
@@ -24,6 +24,7 @@ const TABLES: [&[&str]; 11] = [
     &["client"],
     &["limits"],
     &["routes"],
+    &["admin"],
     &["api"],
 ];
 

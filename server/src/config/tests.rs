@@ -186,3 +186,23 @@ fn development_mode_opens_the_chat_only_where_just_this_machine_can_reach_it() {
         assert_eq!(settings.chat.insecure, insecure, "{args:?} {file:?}");
     }
 }
+
+#[test]
+fn development_mode_on_this_machine_alone_has_a_channel_for_typing_and_an_admin_page() {
+    let typing = |settings: &Settings| {
+        let names = settings.chat.namespaces.iter().map(|one| &*one.name);
+        names.filter(|name| *name == "typing").count()
+    };
+    let dev = settings(&["--dev"], "");
+    assert_eq!((typing(&dev), &dev.admin), (1, &AdminAccess::Printed));
+    let own = settings(&["--dev"], "[[namespace]]\nname = 'typing'");
+    assert_eq!(typing(&own), 1);
+    for (args, file) in [
+        (&["--dev", "--listen", "0.0.0.0:80"][..], ""),
+        (&[], ""),
+        (&[], "client.insecure = true"),
+    ] {
+        let other = settings(args, file);
+        assert_eq!((typing(&other), &other.admin), (0, &AdminAccess::Off));
+    }
+}

@@ -39,9 +39,10 @@ impl DebugToken {
         }
     }
 
-    /// Whether a request presents it. Takes as long for any token of the same
-    /// length.
-    fn is_presented(&self, request: &Request<'_>) -> bool {
+    /// Whether a request presents it as `Authorization: Bearer TOKEN`. Takes as
+    /// long for any token of the same length.
+    #[must_use]
+    pub fn is_presented(&self, request: &Request<'_>) -> bool {
         let header = request.header("Authorization").unwrap_or_default();
         let (scheme, token) = header.split_once(' ').unwrap_or_default();
         let equal = self.0.as_bytes().ct_eq(token.trim_start().as_bytes());
