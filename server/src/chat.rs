@@ -3,8 +3,8 @@
 //! Each namespace is an ordered hub. A channel's home shard numbers and keeps its
 //! publications, decides where a subscription begins, and knows who is there
 //! ([`presence`]). What was published is written once per shard for all
-//! subscribers. Who comes and goes is told through a hub of its own, without
-//! numbers.
+//! subscribers of one encoding. Who comes and goes is told through hubs of their
+//! own, one for each encoding, without numbers.
 
 mod backend;
 mod client;
@@ -16,6 +16,7 @@ mod presence;
 mod rules;
 mod subscribe;
 mod token;
+mod written;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -25,8 +26,10 @@ use hioload::{
     Backpressure, CloseCode, Conn, ConnId, Handle, Kind, Message, Prepared, Refusal, Request, Turn,
     Upgrade,
 };
-use hioload_centrifugo::{Disconnect, Push, Replies, Unsubscribed, commands, push, with_offset};
-
+use hioload_centrifugo::{
+    Command, Disconnect, Encoding, Frame, Malformed, Replies, Unsubscribed, commands,
+    protobuf_commands,
+};
 use subtle::ConstantTimeEq;
 
 use crate::config::ChatSettings;
@@ -35,6 +38,7 @@ pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
 use client::Stage;
 pub(crate) use rules::Rules;
+use written::Written;
 
 /// Where clients connect.
 pub(crate) const PATH: &str = "/connection/websocket";
@@ -43,14 +47,20 @@ pub(crate) const PATH: &str = "/connection/websocket";
 /// with 1009.
 const MAX_FRAME: usize = 64 << 10;
 
-/// The hub that tells who comes and goes.
-const SIGNALS: &str = "chat-signals";
+/// The hubs that tell who comes and goes, by [`place`] of their encoding.
+const SIGNALS: [&str; 2] = ["chat-signals", "chat-signals-protobuf"];
+
+/// The encodings, each at its [`place`].
+const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
 /// The subprotocol of the JSON encoding, which is also spoken without any.
 const JSON: &str = "centrifuge-json";
 
 /// That of the other encoding.
 const PROTOBUF: &str = "centrifuge-protobuf";
+
+/// What asks for the latter without a subprotocol.
+const PROTOBUF_QUERY: [&str; 2] = ["format=protobuf", "cf_protocol=protobuf"];
 
 /// Told to clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -60,7 +70,7 @@ pub(crate) fn hubs(settings: &ChatSettings) -> impl Iterator<Item = Hub> {
     let namespaces = settings.namespaces.iter();
     namespaces
         .map(crate::config::Namespace::hub)
-        .chain([Hub::new(SIGNALS)])
+        .chain(SIGNALS.map(Hub::new))
 }
 
 /// The chat on one shard.
@@ -69,7 +79,8 @@ pub(crate) struct Chat {
     handle: Handle,
     /// By the place of their namespaces in the settings.
     hubs: Vec<HubId>,
-    signals: HubId,
+    /// By the [`place`] of their encoding.
+    signals: [HubId; 2],
     /// Who is subscribed to channels whose home is here.
     presence: presence::Table,
     /// What other shards are to be told about presence.
@@ -82,8 +93,8 @@ pub(crate) struct Chat {
     next_key: u64,
     /// Whether the outbox is looked at again by a timer.
     flushing: bool,
-    /// The latest publication as it came, and as clients get it.
-    written: Option<(Prepared, Prepared)>,
+    /// The latest publication.
+    written: Option<Written>,
 }
 
 impl Chat {
@@ -94,7 +105,7 @@ impl Chat {
         let hubs = namespaces.map(|one| hub(&one.hub_name())).collect();
         Self {
             hubs,
-            signals: hub(SIGNALS),
+            signals: SIGNALS.map(hub),
             rules,
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
@@ -111,15 +122,14 @@ impl Chat {
         if !self.rules.admit(request) {
             return Refusal::Forbidden.into();
         }
-        let offers = |name| request.protocols().any(|offered| offered == name);
-        let json = offers(JSON);
-        if !json && offers(PROTOBUF) {
-            return Refusal::BadRequest("only the JSON encoding is spoken here").into();
-        }
-        *service = Service::Chat(Box::new(Client::new()));
+        let (encoding, protocol) = encoding(request);
+        *service = Service::Chat(Box::new(Client::new(encoding)));
         let slow = CloseCode(Disconnect::Slow.code());
         let answer = Upgrade::accept().backpressure(Backpressure::Close(slow));
-        if json { answer.protocol(JSON) } else { answer }
+        match protocol {
+            Some(protocol) => answer.protocol(protocol),
+            None => answer,
+        }
     }
 
     pub(crate) fn open(&mut self, conn: &mut Conn<'_>, client: &mut Client) {
@@ -143,13 +153,25 @@ impl Chat {
             conn.close(CloseCode::TOO_BIG, "a frame has at most 64 KiB");
             return;
         }
-        let text = match (message.kind(), message.as_text()) {
-            (Kind::Text, Some(text)) => text,
-            _ => return disconnect(conn, Disconnect::InappropriateProtocol),
-        };
-        let mut replies = Replies::default();
+        match (client.encoding, message.kind(), message.as_text()) {
+            (Encoding::Json, _, Some(text)) => self.commands(conn, client, commands(text)),
+            (Encoding::Protobuf, Kind::Binary, _) => {
+                self.commands(conn, client, protobuf_commands(message.payload()));
+            }
+            _ => disconnect(conn, Disconnect::InappropriateProtocol),
+        }
+    }
+
+    /// Does what the commands of a frame ask for, until one ends the connection.
+    fn commands<'m>(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        commands: impl Iterator<Item = Result<Command<'m>, Malformed>>,
+    ) {
+        let mut replies = Replies::new(client.encoding);
         let mut outcome = Ok(());
-        for command in commands(text) {
+        for command in commands {
             outcome = command
                 .map_err(|malformed| {
                     tracing::debug!(%malformed, client = &*client.id, "a client is disconnected");
@@ -160,9 +182,7 @@ impl Chat {
                 break;
             }
         }
-        if let Some(frame) = replies.frame() {
-            conn.send(frame);
-        }
+        send(conn, &replies);
         match outcome {
             Ok(()) => self.arm(conn, client),
             Err(why) => disconnect(conn, why),
@@ -175,7 +195,7 @@ impl Chat {
         client: &mut Client,
         change: &Change<'_>,
     ) {
-        if change.hub != self.signals
+        if !self.signals.contains(&change.hub)
             && let Changed::Subscribed(Some(start)) = change.what
         {
             self.begin(conn, client, change.topic, &start);
@@ -207,22 +227,26 @@ impl Chat {
             return Self::held(conn, client, delivery, place.offset);
         }
         let offset = numbered.then_some(place.offset);
-        let frame = self.written(delivery, offset);
-        conn.send_prepared(&frame);
+        match self.written(delivery, client.encoding, offset) {
+            Some(frame) => {
+                conn.send_prepared(&frame);
+            }
+            None => disconnect(conn, Disconnect::InappropriateProtocol),
+        }
     }
 
-    /// A publication as clients get it, written for the first of them.
-    fn written(&mut self, delivery: &Delivery<'_>, offset: Option<u64>) -> Prepared {
-        if let Some((came, written)) = &self.written
-            && delivery.is_same(came)
-        {
-            return written.clone();
-        }
-        let body = delivery.message();
-        let body = with_offset(body.as_text().unwrap_or_default(), offset);
-        let written = Prepared::new(&push(delivery.topic(), Push::Pub(&body)));
-        self.written = Some((delivery.prepared(), written.clone()));
-        written
+    /// A publication as clients of this encoding get it, written for the first
+    /// of them. `None`: it cannot be told them.
+    fn written(
+        &mut self,
+        delivery: &Delivery<'_>,
+        encoding: Encoding,
+        offset: Option<u64>,
+    ) -> Option<Prepared> {
+        let latest = self.written.take();
+        let latest = latest.filter(|latest| latest.is_of(delivery));
+        let latest = latest.unwrap_or_else(|| Written::new(delivery, offset));
+        self.written.insert(latest).told(encoding)
     }
 
     pub(crate) fn close(&mut self, conn: &mut Conn<'_>, client: &mut Client) {
@@ -255,6 +279,55 @@ impl Chat {
     /// The home shard of a channel.
     fn home(&self, namespace: usize, channel: &str) -> usize {
         self.handle.hub(self.hubs[namespace]).home(channel)
+    }
+}
+
+/// How a client wants to speak, and the subprotocol that grants it that.
+/// Subprotocols have the word; programs without them say it in the query.
+fn encoding(request: &Request<'_>) -> (Encoding, Option<&'static str>) {
+    let offers = |name| request.protocols().any(|offered| offered == name);
+    if offers(PROTOBUF) {
+        return (Encoding::Protobuf, Some(PROTOBUF));
+    }
+    if offers(JSON) {
+        return (Encoding::Json, Some(JSON));
+    }
+    let query = request.query().unwrap_or_default();
+    let asked = query.split('&').any(|pair| PROTOBUF_QUERY.contains(&pair));
+    if asked {
+        (Encoding::Protobuf, None)
+    } else {
+        (Encoding::Json, None)
+    }
+}
+
+/// Where what there is once for each encoding is kept.
+fn place(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::Json => 0,
+        Encoding::Protobuf => 1,
+    }
+}
+
+/// Sends what there is to say; a client that does not speak an encoding in which
+/// it can be said goes.
+fn send(conn: &mut Conn<'_>, replies: &Replies) {
+    match replies.frame() {
+        Ok(Some(frame)) => {
+            conn.send(message(frame));
+        }
+        Ok(None) => {}
+        Err(unwritable) => {
+            tracing::debug!(%unwritable, "a client is disconnected");
+            disconnect(conn, Disconnect::InappropriateProtocol);
+        }
+    }
+}
+
+fn message(frame: Frame<'_>) -> Message<'_> {
+    match frame {
+        Frame::Text(text) => Message::text(text),
+        Frame::Binary(bytes) => Message::binary(bytes),
     }
 }
 

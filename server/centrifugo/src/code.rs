@@ -74,12 +74,16 @@ impl Error {
 /// themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disconnect {
+    /// The server stops; another one, or its next run, takes the client back.
+    Shutdown,
     /// The server could not go on.
     Internal,
     /// The token has expired and was not renewed.
     Expired,
     /// It read too slowly.
     Slow,
+    /// Something was missed in a channel that only the server subscribes it to.
+    InsufficientState,
     /// It did not answer a ping.
     NoPong,
     /// The token is not one of ours.
@@ -92,6 +96,8 @@ pub enum Disconnect {
     ForceReconnect,
     /// Somebody wants it so.
     ForceNoReconnect,
+    /// The server would subscribe it to more channels than are allowed.
+    ChannelLimit,
     /// It speaks another encoding.
     InappropriateProtocol,
     /// What it sent has nobody to go to.
@@ -113,15 +119,18 @@ impl Disconnect {
 
     fn parts(self) -> (u16, &'static str) {
         match self {
+            Self::Shutdown => (3001, "shutdown"),
             Self::Internal => (3004, "internal server error"),
             Self::Expired => (3005, "connection expired"),
             Self::Slow => (3008, "slow"),
+            Self::InsufficientState => (3010, "insufficient state"),
             Self::ForceReconnect => (3011, "force reconnect"),
             Self::NoPong => (3012, "no pong"),
             Self::InvalidToken => (3500, "invalid token"),
             Self::BadRequest => (3501, "bad request"),
             Self::Stale => (3502, "stale"),
             Self::ForceNoReconnect => (3503, "force disconnect"),
+            Self::ChannelLimit => (3505, "channel limit"),
             Self::InappropriateProtocol => (3506, "inappropriate protocol"),
             Self::NotAvailable => (3508, "not available"),
         }

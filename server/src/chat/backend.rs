@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use hioload::hub::HubId;
 use hioload::{CloseCode, Conn, ConnId, PublishOutcome, Reservation, Turn};
-use hioload_centrifugo::{Disconnect, Error, History, PresenceOf, Publication, Unsubscribed};
+use hioload_centrifugo::{Disconnect, Error, History, PresenceOf, Unsubscribed, json_body};
 use serde::Deserialize;
 
 use super::client::Client;
+use super::commands::unix_millis;
 use super::history::Query;
 use super::subscribe::written;
 use super::{Chat, found};
@@ -255,7 +256,7 @@ impl Chat {
             call.done(part, Done::Failed(Error::Internal));
             return;
         };
-        let body = Publication::body(&written.data, None, written.tags.as_deref());
+        let body = json_body(&written.data, None, written.tags.as_deref(), unix_millis());
         let publishing = Publishing {
             hub: self.hubs[namespace],
             channel: channel.into(),
