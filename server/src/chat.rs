@@ -62,6 +62,13 @@ const PROTOBUF: &str = "centrifuge-protobuf";
 /// What asks for the latter without a subprotocol.
 const PROTOBUF_QUERY: [&str; 2] = ["format=protobuf", "cf_protocol=protobuf"];
 
+/// What the server says when it stops: SDKs come back, to another one or its
+/// next run.
+pub(crate) const SHUTDOWN: (CloseCode, &str) = (
+    CloseCode(Disconnect::Shutdown.code()),
+    Disconnect::Shutdown.reason(),
+);
+
 /// Told to clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -283,14 +290,13 @@ impl Chat {
 }
 
 /// How a client wants to speak, and the subprotocol that grants it that.
-/// Subprotocols have the word; programs without them say it in the query.
+/// The first subprotocol that is known has the word; programs without them say it in the query.
 fn encoding(request: &Request<'_>) -> (Encoding, Option<&'static str>) {
-    let offers = |name| request.protocols().any(|offered| offered == name);
-    if offers(PROTOBUF) {
-        return (Encoding::Protobuf, Some(PROTOBUF));
-    }
-    if offers(JSON) {
-        return (Encoding::Json, Some(JSON));
+    let known = [(Encoding::Json, JSON), (Encoding::Protobuf, PROTOBUF)];
+    for offered in request.protocols() {
+        if let Some((encoding, name)) = known.iter().find(|(_, name)| *name == offered) {
+            return (*encoding, Some(name));
+        }
     }
     let query = request.query().unwrap_or_default();
     let asked = query.split('&').any(|pair| PROTOBUF_QUERY.contains(&pair));

@@ -107,17 +107,17 @@ pub enum Disconnect {
 impl Disconnect {
     /// The code of the Close frame.
     #[must_use]
-    pub fn code(self) -> u16 {
+    pub const fn code(self) -> u16 {
         self.parts().0
     }
 
     /// The reason in the Close frame.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         self.parts().1
     }
 
-    fn parts(self) -> (u16, &'static str) {
+    const fn parts(self) -> (u16, &'static str) {
         match self {
             Self::Shutdown => (3001, "shutdown"),
             Self::Internal => (3004, "internal server error"),
