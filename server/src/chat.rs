@@ -252,7 +252,8 @@ impl Chat {
     ) -> Option<Prepared> {
         let latest = self.written.take();
         let latest = latest.filter(|latest| latest.is_of(delivery));
-        let latest = latest.unwrap_or_else(|| Written::new(delivery, offset));
+        let latest =
+            latest.unwrap_or_else(|| Written::new(delivery.prepared(), delivery.topic(), offset));
         self.written.insert(latest).told(encoding)
     }
 
