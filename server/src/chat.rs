@@ -12,6 +12,7 @@ mod commands;
 mod connect;
 mod deadlines;
 mod history;
+mod metrics;
 mod presence;
 mod rules;
 mod subscribe;
@@ -37,6 +38,8 @@ use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
 use client::Stage;
+pub(crate) use metrics::ChatMetrics;
+use metrics::Counters;
 pub(crate) use rules::Rules;
 use written::Written;
 
@@ -102,11 +105,12 @@ pub(crate) struct Chat {
     flushing: bool,
     /// The latest publication.
     written: Option<Written>,
+    counters: Arc<Counters>,
 }
 
 impl Chat {
     /// On a server with the [`hubs`] of the same settings.
-    pub(crate) fn new(rules: Rules, handle: Handle) -> Self {
+    pub(crate) fn new(rules: Rules, metrics: &ChatMetrics, handle: Handle) -> Self {
         let hub = |name: &str| handle.hub_id(name).expect("declared at the start");
         let namespaces = rules.settings().namespaces.iter();
         let hubs = namespaces.map(|one| hub(&one.hub_name())).collect();
@@ -121,6 +125,7 @@ impl Chat {
             next_key: deadlines::FLUSH + 1,
             flushing: false,
             written: None,
+            counters: metrics.shard(),
             handle,
         }
     }
@@ -237,6 +242,7 @@ impl Chat {
         match self.written(delivery, client.encoding, offset) {
             Some(frame) => {
                 conn.send_prepared(&frame);
+                self.counters.deliveries.add(1);
             }
             None => disconnect(conn, Disconnect::InappropriateProtocol),
         }
@@ -264,6 +270,10 @@ impl Chat {
             if keys.is_empty() {
                 self.users.remove(&client.user);
             }
+        }
+        self.counters.users.set(self.users.len() as u64);
+        if let Stage::In = client.stage {
+            self.counters.clients.sub(1);
         }
         if let Some((timer, _)) = client.timer.take() {
             conn.cancel(timer);

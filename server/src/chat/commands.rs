@@ -24,6 +24,7 @@ impl Chat {
         replies: &mut Replies,
     ) -> Result<(), Disconnect> {
         let Command { id, request } = command;
+        self.counters.command(&request);
         if let Request::Connect(connect) = &request {
             return self.connect(conn, client, id, connect, replies);
         }
@@ -124,7 +125,10 @@ impl Chat {
             }
         };
         Ok(match outcome {
-            PublishOutcome::Published | PublishOutcome::Congested => Ok(()),
+            PublishOutcome::Published | PublishOutcome::Congested => {
+                self.counters.publications.add(1);
+                Ok(())
+            }
             PublishOutcome::Full => Err(Error::Internal),
         })
     }
