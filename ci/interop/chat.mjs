@@ -1,6 +1,7 @@
 // centrifuge clients whose events can be waited for, and tokens for them.
 import { createHmac } from "node:crypto";
 import { Centrifuge } from "centrifuge";
+import { Centrifuge as BinaryCentrifuge } from "centrifuge/build/protobuf";
 import WebSocket from "ws";
 
 const PATIENCE = 20_000;
@@ -41,7 +42,8 @@ export function closeAll() {
 export class ChatClient {
   #socket = null;
 
-  constructor(server, options = {}) {
+  /** With `protobuf` among the options it speaks that encoding. */
+  constructor(server, { protobuf = false, ...options } = {}) {
     const owner = this;
     open.add(this);
     class Socket extends WebSocket {
@@ -50,7 +52,8 @@ export class ChatClient {
         owner.#socket = this;
       }
     }
-    this.centrifuge = new Centrifuge(`ws://127.0.0.1:${server.port}/connection/websocket`, {
+    const Codec = protobuf ? BinaryCentrifuge : Centrifuge;
+    this.centrifuge = new Codec(`ws://127.0.0.1:${server.port}/connection/websocket`, {
       websocket: Socket, minReconnectDelay: 20, maxReconnectDelay: 200, ...options,
     });
   }
@@ -77,6 +80,9 @@ export class ChatClient {
     sub.subscribe();
     return { sub, received, begun: await subscribed };
   }
+
+  /** The subprotocol that the server chose. */
+  get protocol() { return this.#socket.protocol; }
 
   kill() { this.#socket.terminate(); }
 

@@ -3,8 +3,8 @@
 //! Each namespace is an ordered hub. A channel's home shard numbers and keeps its
 //! publications, decides where a subscription begins, and knows who is there
 //! ([`presence`]). What was published is written once per shard for all
-//! subscribers. Who comes and goes is told through a hub of its own, without
-//! numbers.
+//! subscribers of one encoding. Who comes and goes is told through hubs of their
+//! own, one for each encoding, without numbers.
 
 mod backend;
 mod client;
@@ -20,6 +20,7 @@ mod seats;
 mod subscribe;
 mod token;
 mod unsigned;
+mod written;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -29,8 +30,10 @@ use hioload::{
     Backpressure, CloseCode, Conn, ConnId, Handle, Kind, Message, Prepared, Refusal, Request, Turn,
     Upgrade,
 };
-use hioload_centrifugo::{Disconnect, Push, Replies, Unsubscribed, commands, push, with_offset};
-
+use hioload_centrifugo::{
+    Command, Disconnect, Encoding, Frame, Malformed, Replies, Unsubscribed, commands,
+    protobuf_commands,
+};
 use subtle::ConstantTimeEq;
 
 use crate::config::ChatSettings;
@@ -42,6 +45,7 @@ pub(crate) use metrics::ChatMetrics;
 use metrics::Counters;
 pub(crate) use rules::{Identity, Rules};
 pub(crate) use token::{Checked, Verifier, now};
+use written::Written;
 
 /// Where clients connect.
 pub(crate) const PATH: &str = "/connection/websocket";
@@ -50,14 +54,27 @@ pub(crate) const PATH: &str = "/connection/websocket";
 /// with 1009.
 const MAX_FRAME: usize = 64 << 10;
 
-/// The hub that tells who comes and goes.
-const SIGNALS: &str = "chat-signals";
+/// The hubs that tell who comes and goes, by [`place`] of their encoding.
+const SIGNALS: [&str; 2] = ["chat-signals", "chat-signals-protobuf"];
+
+/// The encodings, each at its [`place`].
+const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Protobuf];
 
 /// The subprotocol of the JSON encoding, which is also spoken without any.
 const JSON: &str = "centrifuge-json";
 
 /// That of the other encoding.
 const PROTOBUF: &str = "centrifuge-protobuf";
+
+/// What asks for the latter without a subprotocol.
+const PROTOBUF_QUERY: [&str; 2] = ["format=protobuf", "cf_protocol=protobuf"];
+
+/// What the server says when it stops: SDKs come back, to another one or its
+/// next run.
+pub(crate) const SHUTDOWN: (CloseCode, &str) = (
+    CloseCode(Disconnect::Shutdown.code()),
+    Disconnect::Shutdown.reason(),
+);
 
 /// Told to clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -67,7 +84,7 @@ pub(crate) fn hubs(settings: &ChatSettings) -> impl Iterator<Item = Hub> {
     let namespaces = settings.namespaces.iter();
     namespaces
         .map(crate::config::Namespace::hub)
-        .chain([Hub::new(SIGNALS)])
+        .chain(SIGNALS.map(Hub::new))
 }
 
 /// The chat on one shard.
@@ -76,7 +93,8 @@ pub(crate) struct Chat {
     handle: Handle,
     /// By the place of their namespaces in the settings.
     hubs: Vec<HubId>,
-    signals: HubId,
+    /// By the [`place`] of their encoding.
+    signals: [HubId; 2],
     /// Calls that are not done again, about channels whose home is here.
     once: backend::Once,
     /// Who is subscribed to channels whose home is here.
@@ -91,8 +109,8 @@ pub(crate) struct Chat {
     next_key: u64,
     /// Whether the outbox is looked at again by a timer.
     flushing: bool,
-    /// The latest publication as it came, and as clients get it.
-    written: Option<(Prepared, Prepared)>,
+    /// The latest publication.
+    written: Option<Written>,
     counters: Arc<Counters>,
 }
 
@@ -104,7 +122,7 @@ impl Chat {
         let hubs = namespaces.map(|one| hub(&one.hub_name())).collect();
         Self {
             hubs,
-            signals: hub(SIGNALS),
+            signals: SIGNALS.map(hub),
             rules,
             once: backend::Once::default(),
             presence: presence::Table::default(),
@@ -124,15 +142,14 @@ impl Chat {
         if !self.rules.admit(request) {
             return Refusal::Forbidden.into();
         }
-        let offers = |name| request.protocols().any(|offered| offered == name);
-        let json = offers(JSON);
-        if !json && offers(PROTOBUF) {
-            return Refusal::BadRequest("only the JSON encoding is spoken here").into();
-        }
-        *service = Service::Chat(Box::new(Client::new()));
+        let (encoding, protocol) = encoding(request);
+        *service = Service::Chat(Box::new(Client::new(encoding)));
         let slow = CloseCode(Disconnect::Slow.code());
         let answer = Upgrade::accept().backpressure(Backpressure::Close(slow));
-        if json { answer.protocol(JSON) } else { answer }
+        match protocol {
+            Some(protocol) => answer.protocol(protocol),
+            None => answer,
+        }
     }
 
     pub(crate) fn open(&mut self, conn: &mut Conn<'_>, client: &mut Client) {
@@ -157,13 +174,25 @@ impl Chat {
             conn.close(CloseCode::TOO_BIG, "a frame has at most 64 KiB");
             return;
         }
-        let text = match (message.kind(), message.as_text()) {
-            (Kind::Text, Some(text)) => text,
-            _ => return disconnect(conn, Disconnect::InappropriateProtocol),
-        };
-        let mut replies = Replies::default();
+        match (client.encoding, message.kind(), message.as_text()) {
+            (Encoding::Json, _, Some(text)) => self.commands(conn, client, commands(text)),
+            (Encoding::Protobuf, Kind::Binary, _) => {
+                self.commands(conn, client, protobuf_commands(message.payload()));
+            }
+            _ => disconnect(conn, Disconnect::InappropriateProtocol),
+        }
+    }
+
+    /// Does what the commands of a frame ask for, until one ends the connection.
+    fn commands<'m>(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        commands: impl Iterator<Item = Result<Command<'m>, Malformed>>,
+    ) {
+        let mut replies = Replies::new(client.encoding);
         let mut outcome = Ok(());
-        for command in commands(text) {
+        for command in commands {
             outcome = command
                 .map_err(|malformed| {
                     tracing::debug!(%malformed, client = &*client.id, "a client is disconnected");
@@ -174,9 +203,7 @@ impl Chat {
                 break;
             }
         }
-        if let Some(frame) = replies.frame() {
-            conn.send(frame);
-        }
+        send(conn, &replies);
         match outcome {
             Ok(()) => self.arm(conn, client),
             Err(why) => disconnect(conn, why),
@@ -189,7 +216,7 @@ impl Chat {
         client: &mut Client,
         change: &Change<'_>,
     ) {
-        if change.hub != self.signals
+        if !self.signals.contains(&change.hub)
             && let Changed::Subscribed(Some(start)) = change.what
         {
             self.begin(conn, client, change.topic, &start);
@@ -208,9 +235,7 @@ impl Chat {
         };
         let Some(place) = delivery.place() else {
             if sub.pending.is_none() && matches!(client.stage, Stage::In) {
-                let frame = self.written(delivery, None);
-                conn.send_prepared(&frame);
-                self.counters.deliveries.add(1);
+                self.give(conn, client, delivery, None);
             }
             return;
         };
@@ -226,24 +251,39 @@ impl Chat {
         if let Stage::Connecting(_) = client.stage {
             return Self::held(conn, client, delivery, place.offset);
         }
-        let offset = numbered.then_some(place.offset);
-        let frame = self.written(delivery, offset);
-        conn.send_prepared(&frame);
-        self.counters.deliveries.add(1);
+        self.give(conn, client, delivery, numbered.then_some(place.offset));
     }
 
-    /// A publication as clients get it, written for the first of them.
-    fn written(&mut self, delivery: &Delivery<'_>, offset: Option<u64>) -> Prepared {
-        if let Some((came, written)) = &self.written
-            && delivery.is_same(came)
-        {
-            return written.clone();
+    /// Sends a publication to one of its subscribers.
+    fn give(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &Client,
+        delivery: &Delivery<'_>,
+        offset: Option<u64>,
+    ) {
+        match self.written(delivery, client.encoding, offset) {
+            Some(frame) => {
+                conn.send_prepared(&frame);
+                self.counters.deliveries.add(1);
+            }
+            None => disconnect(conn, Disconnect::InappropriateProtocol),
         }
-        let body = delivery.message();
-        let body = with_offset(body.as_text().unwrap_or_default(), offset);
-        let written = Prepared::new(&push(delivery.topic(), Push::Pub(&body)));
-        self.written = Some((delivery.prepared(), written.clone()));
-        written
+    }
+
+    /// A publication as clients of this encoding get it, written for the first
+    /// of them. `None`: it cannot be told them.
+    fn written(
+        &mut self,
+        delivery: &Delivery<'_>,
+        encoding: Encoding,
+        offset: Option<u64>,
+    ) -> Option<Prepared> {
+        let latest = self.written.take();
+        let latest = latest.filter(|latest| latest.is_of(delivery));
+        let latest =
+            latest.unwrap_or_else(|| Written::new(delivery.prepared(), delivery.topic(), offset));
+        self.written.insert(latest).told(encoding)
     }
 
     pub(crate) fn close(&mut self, conn: &mut Conn<'_>, client: &mut Client) {
@@ -281,6 +321,54 @@ impl Chat {
     /// The home shard of a channel.
     fn home(&self, namespace: usize, channel: &str) -> usize {
         self.handle.hub(self.hubs[namespace]).home(channel)
+    }
+}
+
+/// How a client wants to speak, and the subprotocol that grants it that.
+/// The first subprotocol that is known has the word; programs without them say it in the query.
+fn encoding(request: &Request<'_>) -> (Encoding, Option<&'static str>) {
+    let known = [(Encoding::Json, JSON), (Encoding::Protobuf, PROTOBUF)];
+    for offered in request.protocols() {
+        if let Some((encoding, name)) = known.iter().find(|(_, name)| *name == offered) {
+            return (*encoding, Some(name));
+        }
+    }
+    let query = request.query().unwrap_or_default();
+    let asked = query.split('&').any(|pair| PROTOBUF_QUERY.contains(&pair));
+    if asked {
+        (Encoding::Protobuf, None)
+    } else {
+        (Encoding::Json, None)
+    }
+}
+
+/// Where what there is once for each encoding is kept.
+fn place(encoding: Encoding) -> usize {
+    match encoding {
+        Encoding::Json => 0,
+        Encoding::Protobuf => 1,
+    }
+}
+
+/// Sends what there is to say; a client that does not speak an encoding in which
+/// it can be said goes.
+fn send(conn: &mut Conn<'_>, replies: &Replies) {
+    match replies.frame() {
+        Ok(Some(frame)) => {
+            conn.send(message(frame));
+        }
+        Ok(None) => {}
+        Err(unwritable) => {
+            tracing::debug!(%unwritable, "a client is disconnected");
+            disconnect(conn, Disconnect::InappropriateProtocol);
+        }
+    }
+}
+
+fn message(frame: Frame<'_>) -> Message<'_> {
+    match frame {
+        Frame::Text(text) => Message::text(text),
+        Frame::Binary(bytes) => Message::binary(bytes),
     }
 }
 

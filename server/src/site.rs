@@ -5,7 +5,9 @@ use std::sync::Arc;
 use hioload::control::DebugEndpoint;
 use hioload::http::{BodyPart, Upload};
 use hioload::hub::{Change, Delivery};
-use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade};
+use hioload::{
+    App, Close, CloseCode, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade,
+};
 
 use crate::admin::{self, Admin};
 use crate::broadcast::Broadcast;
@@ -314,5 +316,13 @@ impl App for Site {
 
     fn timer(&mut self, turn: &mut Turn<'_, Service>, key: u64) {
         self.chat.timer(turn, key);
+    }
+
+    fn stopping(&mut self, service: &mut Service) -> (CloseCode, &'static str) {
+        match service {
+            Service::Echo => self.echo.stopping(&mut ()),
+            Service::Broadcast(topic) => self.broadcast.stopping(topic),
+            Service::Chat(_) | Service::Api(_) => chat::SHUTDOWN,
+        }
     }
 }

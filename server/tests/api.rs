@@ -196,9 +196,13 @@ fn what_is_published_is_numbered_kept_and_forgotten() {
         let published = api.result("publish", &said);
         assert_eq!(published["offset"], n);
         epochs.push(published["epoch"].clone());
-        let heard: Value = serde_json::from_str(&client.expect_text()).expect("JSON");
-        let expected = json!({ "data": { "n": n }, "tags": { "t": "x" }, "offset": n });
-        assert_eq!(heard["push"]["pub"], expected);
+        let mut heard: Value = serde_json::from_str(&client.expect_text()).expect("JSON");
+        let mut publication = heard["push"]["pub"].take();
+        let time = publication["time"].take().as_i64();
+        assert!(time > Some(1_600_000_000_000), "milliseconds: {time:?}");
+        let expected =
+            json!({ "data": { "n": n }, "tags": { "t": "x" }, "time": null, "offset": n });
+        assert_eq!(publication, expected);
     }
     assert_eq!(epochs[0], epochs[2]);
     // Written over several lines, told in one.

@@ -400,8 +400,8 @@ fn pages_of_others_and_other_encodings_are_refused_before_they_connect() {
     assert_eq!(status("Origin: https://app.example"), (101, None));
     assert_eq!(status("Origin: http://localhost"), (101, None));
     let protobuf = "Sec-WebSocket-Protocol: centrifuge-protobuf";
-    assert_eq!(status(protobuf), (400, None));
-    let both = "Sec-WebSocket-Protocol: centrifuge-protobuf, centrifuge-json";
+    assert_eq!(status(protobuf), (101, Some("centrifuge-protobuf".into())));
+    let both = "Sec-WebSocket-Protocol: chat, centrifuge-json, centrifuge-protobuf";
     assert_eq!(status(both), (101, Some("centrifuge-json".into())));
 }
 

@@ -1,4 +1,5 @@
-//! A request to stop drains: clients get 1001, the exit code is 0. A second one
+//! A request to stop drains: clients get 1001, those of the chat 3001, and the
+//! exit code is 0. A second one
 //! cuts what is left.
 
 #![forbid(unsafe_code)]
@@ -39,6 +40,24 @@ fn a_request_to_stop_drains_and_exits_with_0() {
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("stopping"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("ERROR"), "{}", ended.stderr);
+}
+
+#[test]
+fn clients_of_the_chat_are_told_to_come_back() {
+    let mut serving = Serving::start(&["--dev"]);
+    let mut silent = Client::connect(serving.addr, "/connection/websocket");
+    let mut chat = Client::connect(serving.addr, "/connection/websocket");
+    chat.text(r#"{"id":1,"connect":{}}"#);
+    chat.expect_text();
+    let mut echo = Client::connect(serving.addr, "/echo");
+    echo.check_echo("here");
+    serving.process.ask_to_stop();
+    for client in [&mut silent, &mut chat] {
+        assert_eq!(client.message(), Seen::Closed(3001, "shutdown".into()));
+    }
+    echo.expect_end(1001);
+    drop((silent, chat, echo));
+    assert_eq!(serving.process.wait().status.code(), Some(0));
 }
 
 #[test]

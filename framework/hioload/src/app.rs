@@ -163,9 +163,10 @@ pub trait App: Sized + 'static {
         let _ = (conn, state, close);
     }
 
-    /// The server is stopping: the code and reason every open WebSocket of
-    /// this shard is closed with. 1001 by default.
-    fn stopping(&mut self) -> (CloseCode, &'static str) {
+    /// The server is stopping: the code and reason that this open WebSocket is
+    /// closed with, asked when its turn comes. 1001 by default.
+    fn stopping(&mut self, state: &mut Self::State) -> (CloseCode, &'static str) {
+        let _ = state;
         STOPPING
     }
 }

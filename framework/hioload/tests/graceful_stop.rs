@@ -57,7 +57,8 @@ fn open_connections_are_closed_with_1001_on_all_shards() {
     assert_eq!((metrics.sockets(), metrics.connections()), (0, 0));
 }
 
-/// Counts the instances that are alive.
+/// Counts the instances that are alive; says something else to clients that have
+/// sent something.
 struct Maintenance(Arc<AtomicUsize>);
 
 impl Drop for Maintenance {
@@ -67,19 +68,24 @@ impl Drop for Maintenance {
 }
 
 impl App for Maintenance {
-    type State = ();
+    type State = bool;
 
-    fn message(&mut self, conn: &mut Conn<'_>, (): &mut (), message: Message<'_>) {
+    fn message(&mut self, conn: &mut Conn<'_>, spoke: &mut bool, message: Message<'_>) {
+        *spoke = true;
         conn.send(message);
     }
 
-    fn stopping(&mut self) -> (CloseCode, &'static str) {
-        (CloseCode(4000), "maintenance")
+    fn stopping(&mut self, spoke: &mut bool) -> (CloseCode, &'static str) {
+        if *spoke {
+            (CloseCode(4001), "come again")
+        } else {
+            (CloseCode(4000), "maintenance")
+        }
     }
 }
 
 #[test]
-fn the_app_chooses_the_code_and_is_dropped_at_the_end() {
+fn the_app_chooses_the_code_of_each_connection_and_is_dropped_at_the_end() {
     let alive = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&alive);
     let serving = Serving::start(config(), move |_| {
@@ -89,7 +95,11 @@ fn the_app_chooses_the_code_and_is_dropped_at_the_end() {
     assert_eq!(alive.load(Ordering::SeqCst), 2, "one app per shard");
     let url = format!("ws://{}/", serving.addr());
     let (mut socket, _) = tungstenite::client(url, dial(serving.addr())).expect("a handshake");
+    let mut talkative = Client::connect(serving.addr(), "/");
+    talkative.check_echo("hello");
     let stopping = stop_in_background(serving.into_running());
+    assert_eq!(talkative.message(), Seen::Closed(4001, "come again".into()));
+    drop(talkative);
     let tungstenite::Message::Close(Some(close)) = socket.read().expect("a close") else {
         panic!("no Close frame with a code");
     };

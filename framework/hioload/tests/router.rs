@@ -275,7 +275,7 @@ impl App for Heard {
         self.note(format!("close {} {}", close.code.0, close.reason));
     }
 
-    fn stopping(&mut self) -> (CloseCode, &'static str) {
+    fn stopping(&mut self, (): &mut ()) -> (CloseCode, &'static str) {
         (CloseCode(4000), "so long")
     }
 }
@@ -300,21 +300,30 @@ fn every_event_reaches_the_mounted_app() {
 
     let mut last = Client::connect(server.addr(), "/other");
     last.check_echo("open");
+    let mut heard = Client::connect(server.addr(), "/heard");
+    assert_eq!(heard.message(), Seen::Text("ponged".into()));
     let stopping = std::thread::spawn(move || server.stop());
-    assert_eq!(last.message(), Seen::Closed(4000, "so long".into()));
-    drop(last);
+    let farewell = |code, reason: &str| Seen::Closed(code, reason.into());
+    assert_eq!(last.message(), farewell(1001, "the server is stopping"));
+    assert_eq!(heard.message(), farewell(4000, "so long"));
+    drop((last, heard));
     stopping.join().expect("it stops");
+    let notes = notes.lock().expect("no panic");
     assert_eq!(
-        *notes.lock().expect("no panic"),
+        notes[..8],
         [
             "started 0",
             "open",
             "pong 13",
             "ping [112]",
             "message Some(\"hello\")",
-            "close 1000 done"
+            "close 1000 done",
+            "open",
+            "pong 13",
         ]
     );
+    assert!(notes[8].starts_with("close 4000"), "{notes:?}");
+    assert_eq!(notes.len(), 9, "{notes:?}");
 }
 
 /// Owns a queue, and tells its connection what comes through it.

@@ -74,12 +74,16 @@ impl Error {
 /// themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disconnect {
+    /// The server stops; another one, or its next run, takes the client back.
+    Shutdown,
     /// The server could not go on.
     Internal,
     /// The token has expired and was not renewed.
     Expired,
     /// It read too slowly.
     Slow,
+    /// Something was missed in a channel that only the server subscribes it to.
+    InsufficientState,
     /// It did not answer a ping.
     NoPong,
     /// It went on although it was told that it asks too much.
@@ -96,6 +100,8 @@ pub enum Disconnect {
     ForceNoReconnect,
     /// Its user has as many connections as are allowed.
     ConnectionLimit,
+    /// The server would subscribe it to more channels than are allowed.
+    ChannelLimit,
     /// It speaks another encoding.
     InappropriateProtocol,
     /// What it sent has nobody to go to.
@@ -107,21 +113,23 @@ pub enum Disconnect {
 impl Disconnect {
     /// The code of the Close frame.
     #[must_use]
-    pub fn code(self) -> u16 {
+    pub const fn code(self) -> u16 {
         self.parts().0
     }
 
     /// The reason in the Close frame.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub const fn reason(self) -> &'static str {
         self.parts().1
     }
 
-    fn parts(self) -> (u16, &'static str) {
+    const fn parts(self) -> (u16, &'static str) {
         match self {
+            Self::Shutdown => (3001, "shutdown"),
             Self::Internal => (3004, "internal server error"),
             Self::Expired => (3005, "connection expired"),
             Self::Slow => (3008, "slow"),
+            Self::InsufficientState => (3010, "insufficient state"),
             Self::ForceReconnect => (3011, "force reconnect"),
             Self::NoPong => (3012, "no pong"),
             Self::TooManyRequests => (3013, "too many requests"),
@@ -130,6 +138,7 @@ impl Disconnect {
             Self::Stale => (3502, "stale"),
             Self::ForceNoReconnect => (3503, "force disconnect"),
             Self::ConnectionLimit => (3504, "connection limit"),
+            Self::ChannelLimit => (3505, "channel limit"),
             Self::InappropriateProtocol => (3506, "inappropriate protocol"),
             Self::NotAvailable => (3508, "not available"),
             Self::TooManyErrors => (3509, "too many errors"),

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use thiserror::Error;
+
+use crate::encoding::Payload;
+use crate::protobuf::Garbled;
 
 /// One thing a client asks for.
 #[derive(Debug)]
@@ -48,15 +50,27 @@ pub enum Request<'a> {
 }
 
 /// To be let in.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub struct Connect<'a> {
     /// Who it is, signed; empty: nobody in particular.
     #[serde(borrow, default)]
     pub token: Cow<'a, str>,
+    /// For the application.
+    #[serde(borrow)]
+    pub data: Option<Payload<'a>>,
     /// Where its subscriptions by the server stood, by channel.
     #[serde(borrow, default)]
     pub subs: BTreeMap<Cow<'a, str>, Recover<'a>>,
+    /// What the client's program calls itself.
+    #[serde(borrow, default)]
+    pub name: Cow<'a, str>,
+    /// Of that program.
+    #[serde(borrow, default)]
+    pub version: Cow<'a, str>,
+    /// In place of those of HTTP, which browsers do not let pages set.
+    #[serde(borrow, default)]
+    pub headers: BTreeMap<Cow<'a, str>, Cow<'a, str>>,
 }
 
 /// Where a subscription stood before.
@@ -74,7 +88,7 @@ pub struct Recover<'a> {
 }
 
 /// To be given what is published to a channel.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Subscribe<'a> {
     /// Which one.
     #[serde(borrow, default)]
@@ -91,6 +105,9 @@ pub struct Subscribe<'a> {
     /// As [`Recover::offset`].
     #[serde(default)]
     pub offset: u64,
+    /// For the application.
+    #[serde(borrow)]
+    pub data: Option<Payload<'a>>,
     /// Whether it wants offsets, so that a gap is noticed.
     #[serde(default)]
     pub positioned: bool,
@@ -111,14 +128,14 @@ pub struct Unsubscribe<'a> {
 }
 
 /// To pass something on.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Publish<'a> {
     /// To whom.
     #[serde(borrow, default)]
     pub channel: Cow<'a, str>,
-    /// Any JSON.
+    /// What is passed on.
     #[serde(borrow)]
-    pub data: Option<&'a RawValue>,
+    pub data: Option<Payload<'a>>,
 }
 
 /// Who or how many are subscribed.
@@ -130,7 +147,7 @@ pub struct PresenceOf<'a> {
 }
 
 /// What was published.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct History<'a> {
     /// Where to.
     #[serde(borrow, default)]
@@ -147,7 +164,7 @@ pub struct History<'a> {
 }
 
 /// A place in a channel.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Since<'a> {
     /// As [`Recover::offset`].
     #[serde(default)]
@@ -158,18 +175,18 @@ pub struct Since<'a> {
 }
 
 /// To call a method of the application.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Rpc<'a> {
     /// Which one.
     #[serde(borrow, default)]
     pub method: Cow<'a, str>,
-    /// Any JSON.
+    /// What is passed on.
     #[serde(borrow)]
-    pub data: Option<&'a RawValue>,
+    pub data: Option<Payload<'a>>,
 }
 
 /// To stay.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Refresh<'a> {
     /// The new token.
     #[serde(borrow, default)]
@@ -177,7 +194,7 @@ pub struct Refresh<'a> {
 }
 
 /// To stay subscribed.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct SubRefresh<'a> {
     /// To what.
     #[serde(borrow, default)]
@@ -188,11 +205,11 @@ pub struct SubRefresh<'a> {
 }
 
 /// A message to the application.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct Send<'a> {
-    /// Any JSON.
+    /// What is passed on.
     #[serde(borrow)]
-    pub data: Option<&'a RawValue>,
+    pub data: Option<Payload<'a>>,
 }
 
 /// The peer does not speak the protocol: its connection is to be ended with
@@ -203,6 +220,9 @@ pub enum Malformed {
     /// No JSON, or not of the shape a command has.
     #[error("not a command: {0}")]
     Json(#[from] serde_json::Error),
+    /// No Protobuf, or not of the shape a command has.
+    #[error("not a command: {0}")]
+    Protobuf(#[from] Garbled),
     /// It asks for nothing that is known.
     #[error("command {0} asks for nothing that is known")]
     Nothing(u32),
@@ -213,38 +233,38 @@ pub enum Malformed {
 
 /// A command as it is written. What it does not know is passed over, as newer
 /// clients may say more.
-#[derive(Deserialize)]
-struct Envelope<'a> {
+#[derive(Default, Deserialize)]
+pub(crate) struct Envelope<'a> {
     #[serde(default)]
-    id: u32,
+    pub(crate) id: u32,
     #[serde(borrow)]
-    connect: Option<Box<Connect<'a>>>,
+    pub(crate) connect: Option<Box<Connect<'a>>>,
     #[serde(borrow)]
-    subscribe: Option<Subscribe<'a>>,
+    pub(crate) subscribe: Option<Subscribe<'a>>,
     #[serde(borrow)]
-    unsubscribe: Option<Unsubscribe<'a>>,
+    pub(crate) unsubscribe: Option<Unsubscribe<'a>>,
     #[serde(borrow)]
-    publish: Option<Publish<'a>>,
+    pub(crate) publish: Option<Publish<'a>>,
     #[serde(borrow)]
-    presence: Option<PresenceOf<'a>>,
+    pub(crate) presence: Option<PresenceOf<'a>>,
     #[serde(borrow)]
-    presence_stats: Option<PresenceOf<'a>>,
+    pub(crate) presence_stats: Option<PresenceOf<'a>>,
     #[serde(borrow)]
-    history: Option<History<'a>>,
-    ping: Option<Nothing>,
+    pub(crate) history: Option<History<'a>>,
+    pub(crate) ping: Option<Nothing>,
     #[serde(borrow)]
-    send: Option<Send<'a>>,
+    pub(crate) send: Option<Send<'a>>,
     #[serde(borrow)]
-    rpc: Option<Rpc<'a>>,
+    pub(crate) rpc: Option<Rpc<'a>>,
     #[serde(borrow)]
-    refresh: Option<Refresh<'a>>,
+    pub(crate) refresh: Option<Refresh<'a>>,
     #[serde(borrow)]
-    sub_refresh: Option<SubRefresh<'a>>,
+    pub(crate) sub_refresh: Option<SubRefresh<'a>>,
 }
 
 /// An object without fields of interest.
 #[derive(Deserialize)]
-struct Nothing {}
+pub(crate) struct Nothing {}
 
 impl<'a> Command<'a> {
     /// Understands one line.
@@ -253,22 +273,26 @@ impl<'a> Command<'a> {
     /// [`Malformed`]; nothing after it is to be trusted.
     pub fn parse(line: &'a str) -> Result<Self, Malformed> {
         let envelope: Envelope<'a> = serde_json::from_str(line)?;
-        let id = envelope.id;
-        match envelope.request() {
+        envelope.command()
+    }
+}
+
+impl<'a> Envelope<'a> {
+    pub(crate) fn command(self) -> Result<Command<'a>, Malformed> {
+        let id = self.id;
+        match self.request() {
             Some(request) if id == 0 && !matches!(request, Request::Send(_)) => {
                 Err(Malformed::NoId)
             }
-            Some(request) => Ok(Self { id, request }),
-            None if id == 0 => Ok(Self {
+            Some(request) => Ok(Command { id, request }),
+            None if id == 0 => Ok(Command {
                 id,
                 request: Request::Pong,
             }),
             None => Err(Malformed::Nothing(id)),
         }
     }
-}
 
-impl<'a> Envelope<'a> {
     /// The first thing it asks for, in the order of the protocol.
     fn request(self) -> Option<Request<'a>> {
         let connect = self.connect.map(Request::Connect);
@@ -288,7 +312,8 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The commands of a frame, one a line; empty lines are passed over.
+/// The commands of a frame in the JSON encoding, one a line; empty lines are
+/// passed over.
 pub fn commands(frame: &str) -> impl Iterator<Item = Result<Command<'_>, Malformed>> {
     let lines = frame.split('\n').filter(|line| !line.trim().is_empty());
     lines.map(Command::parse)
@@ -313,7 +338,7 @@ mod tests {
             panic!("{line}");
         };
         assert_eq!(publish.channel, "ab");
-        assert_eq!(publish.data.unwrap().get(), r#"{ "b": [1.0, 1e2 ]}"#);
+        assert_eq!(publish.data.unwrap().bytes(), br#"{ "b": [1.0, 1e2 ]}"#);
     }
 
     #[test]
@@ -322,7 +347,7 @@ mod tests {
         let Request::Connect(connect) = one(line).request else {
             panic!("{line}");
         };
-        assert_eq!(connect.token, "t");
+        assert_eq!((&*connect.token, &*connect.headers["a"]), ("t", "b"));
         let line = r#"{"id":2,"subscribe":{"channel":"c","recover":true,"epoch":"e","offset":9}}"#;
         let Request::Subscribe(subscribe) = one(line).request else {
             panic!("{line}");

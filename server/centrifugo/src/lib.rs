@@ -1,16 +1,20 @@
 //! Centrifugo's bidirectional client protocol, as existing SDKs speak it over a
-//! WebSocket, in its JSON encoding: commands are understood, replies and pushes
+//! WebSocket, in both its encodings: commands are understood, replies and pushes
 //! written. No I/O, no clocks, no state: who is connected and subscribed is for
 //! the server to know.
 //!
-//! A frame holds one or more messages, one a line, in both directions. What
-//! applications exchange (`data`, `info`) is passed on as it was written, never
-//! parsed into values.
+//! A frame holds one or more messages, in both directions: one a line in JSON,
+//! each after its length in Protobuf. What applications exchange (`data`,
+//! `info`) is passed on as it was written, never parsed into values.
 
 #![forbid(unsafe_code)]
 
 mod code;
 mod command;
+mod encoding;
+mod protobuf;
+mod publication;
+mod replies;
 mod reply;
 
 pub use code::{Disconnect, Error, Unsubscribed};
@@ -18,7 +22,11 @@ pub use command::{
     Command, Connect, History, Malformed, PresenceOf, Publish, Recover, Refresh, Request, Rpc,
     Send, Since, SubRefresh, Subscribe, Unsubscribe, commands,
 };
+pub use encoding::{Encoding, Frame, Payload, Unwritable};
+pub use protobuf::{Garbled, protobuf_commands};
+pub use publication::{Body, Publication, json_body, protobuf_body};
+pub use replies::{Replies, ping};
 pub use reply::{
-    Answer, ClientInfo, Connected, Empty, PING, Past, Presence, PresenceStats, Publication, Push,
-    Refreshed, Replies, SubRefreshed, Subscribed, Until, push, with_offset,
+    Answer, Called, ClientInfo, Connected, Empty, Past, Presence, PresenceStats, Push, Refreshed,
+    SubRefreshed, Subscribed, Until,
 };

@@ -1,15 +1,13 @@
 //! What clients are told.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::code::{Error, Unsubscribed};
-
-/// The server's ping: an empty message, which is answered by one.
-pub const PING: &str = "{}";
+use crate::code::Unsubscribed;
+use crate::encoding::Payload;
+use crate::publication::{Body, Publication};
 
 /// The result of a command.
 #[derive(Debug, Serialize)]
@@ -29,6 +27,8 @@ pub enum Answer<'a> {
     PresenceStats(PresenceStats),
     /// What was published.
     History(Past),
+    /// What the method returned.
+    Rpc(Called<'a>),
     /// Stays.
     Refresh(Refreshed<'a>),
     /// Stays subscribed.
@@ -62,6 +62,9 @@ pub struct Connected<'a> {
     /// Until when.
     #[serde(flatten)]
     pub until: Until,
+    /// What the application says with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
     /// The subscriptions the server made, by channel.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub subs: BTreeMap<&'a str, &'a Subscribed>,
@@ -71,6 +74,13 @@ pub struct Connected<'a> {
     /// Whether they are to be answered.
     #[serde(skip_serializing_if = "is_false")]
     pub pong: bool,
+    /// A secret that lets another request speak for the connection: on
+    /// transports that need more than one, empty on others.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub session: &'a str,
+    /// Names the server.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub node: &'a str,
 }
 
 /// Subscribed.
@@ -134,6 +144,14 @@ pub struct Past {
     pub offset: u64,
 }
 
+/// What a method of the application returned.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Called<'a> {
+    /// As the application wrote it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Payload<'a>>,
+}
+
 /// Stays.
 #[derive(Debug, Serialize)]
 pub struct Refreshed<'a> {
@@ -170,53 +188,16 @@ pub struct ClientInfo<'a> {
     pub chan_info: Option<&'a RawValue>,
 }
 
-/// A written publication, with its offset if it has one.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Publication(Box<RawValue>);
-
-impl Publication {
-    /// Of a body as [`Publication::body`] writes it. `None`: it is no such
-    /// body.
-    #[must_use]
-    pub fn at(body: &str, offset: u64) -> Option<Self> {
-        RawValue::from_string(with_offset(body, Some(offset)))
-            .ok()
-            .map(Self)
-    }
-
-    /// A publication without its offset, which it gets by its order: of written
-    /// JSON, in one line.
-    #[must_use]
-    pub fn body(data: &str, info: Option<&str>, tags: Option<&str>) -> String {
-        let mut body = format!("{{\"data\":{data}");
-        for (name, written) in [("info", info), ("tags", tags)] {
-            if let Some(written) = written {
-                body.push_str(",\"");
-                body.push_str(name);
-                body.push_str("\":");
-                body.push_str(written);
-            }
-        }
-        body.push('}');
-        body
-    }
-}
-
-/// A publication's body, an object that is not empty, with its offset.
-#[must_use]
-pub fn with_offset(body: &str, offset: Option<u64>) -> String {
-    match (offset, body.strip_suffix('}')) {
-        (Some(offset), Some(open)) => format!("{open},\"offset\":{offset}}}"),
-        _ => body.to_owned(),
-    }
-}
-
 /// What is told without having been asked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Push<'a> {
-    /// A publication, as [`with_offset`] writes it.
-    Pub(&'a str),
+    /// A publication, with its offset where the channel numbers them.
+    Pub {
+        /// What was published.
+        body: Body<'a>,
+        /// Where it is in the channel.
+        offset: Option<u64>,
+    },
     /// Somebody subscribed: a written [`ClientInfo`].
     Join(&'a str),
     /// Somebody unsubscribed.
@@ -225,85 +206,17 @@ pub enum Push<'a> {
     Subscribe(&'a Subscribed),
     /// The server ended the subscription.
     Unsubscribe(Unsubscribed),
-    /// What was granted to the connection ends at another time. It is about no
-    /// channel.
+    /// The application's, about no channel.
+    Message(Payload<'a>),
+    /// The connection ends, where nothing but messages can say so.
+    Disconnect {
+        /// Of [`Disconnect`](crate::Disconnect), or the application's.
+        code: u16,
+        /// For people.
+        reason: &'a str,
+    },
+    /// Until when the connection is granted now.
     Refresh(Until),
-}
-
-/// Writes a push about a channel.
-#[must_use]
-pub fn push(channel: &str, what: Push<'_>) -> String {
-    let channel = json(channel);
-    match what {
-        Push::Refresh(until) => format!("{{\"push\":{{\"refresh\":{}}}}}", json(&until)),
-        Push::Pub(publication) => {
-            format!("{{\"push\":{{\"channel\":{channel},\"pub\":{publication}}}}}")
-        }
-        Push::Join(info) => {
-            format!("{{\"push\":{{\"channel\":{channel},\"join\":{{\"info\":{info}}}}}}}")
-        }
-        Push::Leave(info) => {
-            format!("{{\"push\":{{\"channel\":{channel},\"leave\":{{\"info\":{info}}}}}}}")
-        }
-        Push::Subscribe(told) => {
-            let told = json(told);
-            format!("{{\"push\":{{\"channel\":{channel},\"subscribe\":{told}}}}}")
-        }
-        Push::Unsubscribe(why) => {
-            let (code, reason) = why.parts();
-            format!(
-                "{{\"push\":{{\"channel\":{channel},\"unsubscribe\":{{\"code\":{code},\"reason\":\"{reason}\"}}}}}}"
-            )
-        }
-    }
-}
-
-/// Replies on their way into one frame.
-#[derive(Debug, Default)]
-pub struct Replies(String);
-
-impl Replies {
-    /// Adds the result of a command.
-    pub fn answer(&mut self, id: u32, answer: &Answer<'_>) {
-        // An object with one field, the name of what was asked for.
-        let answer = json(answer);
-        self.line(format_args!("{{\"id\":{id},{}", &answer[1..]));
-    }
-
-    /// Adds why a command failed.
-    pub fn error(&mut self, id: u32, error: Error) {
-        let (code, message) = (error.code(), error.message());
-        let temporary = if error.is_temporary() {
-            ",\"temporary\":true"
-        } else {
-            ""
-        };
-        self.line(format_args!(
-            "{{\"id\":{id},\"error\":{{\"code\":{code},\"message\":\"{message}\"{temporary}}}}}"
-        ));
-    }
-
-    /// Adds a push.
-    pub fn push(&mut self, push: &str) {
-        self.line(format_args!("{push}"));
-    }
-
-    /// The frame; `None` when there is nothing to say.
-    #[must_use]
-    pub fn frame(&self) -> Option<&str> {
-        (!self.0.is_empty()).then_some(&self.0)
-    }
-
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        if !self.0.is_empty() {
-            self.0.push('\n');
-        }
-        self.0.write_fmt(line).expect("a string takes everything");
-    }
-}
-
-fn json(value: &(impl Serialize + ?Sized)) -> String {
-    serde_json::to_string(value).expect("strings, numbers and written JSON")
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -319,63 +232,4 @@ fn is_zero(value: &u32) -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero_64(value: &u64) -> bool {
     *value == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replies_share_a_frame_and_leave_out_what_is_unset() {
-        let mut replies = Replies::default();
-        assert_eq!(replies.frame(), None);
-        replies.answer(
-            1,
-            &Answer::Connect(Connected {
-                client: "c",
-                version: "1",
-                until: Until::default(),
-                subs: BTreeMap::new(),
-                ping: 25,
-                pong: true,
-            }),
-        );
-        replies.error(2, Error::Internal);
-        replies.error(3, Error::PermissionDenied);
-        replies.answer(4, &Answer::Publish(Empty {}));
-        let lines = [
-            r#"{"id":1,"connect":{"client":"c","version":"1","ping":25,"pong":true}}"#,
-            r#"{"id":2,"error":{"code":100,"message":"internal server error","temporary":true}}"#,
-            r#"{"id":3,"error":{"code":103,"message":"permission denied"}}"#,
-            r#"{"id":4,"publish":{}}"#,
-        ];
-        assert_eq!(replies.frame(), Some(&*lines.join("\n")));
-    }
-
-    #[test]
-    fn a_publication_gets_its_offset_where_it_is_told() {
-        let info = r#"{"user":"u","client":"c"}"#;
-        let body = Publication::body("[ 1 ]", Some(info), None);
-        let told = with_offset(&body, Some(7));
-        let told = push("a\"b", Push::Pub(&told));
-        let expected = r#"{"push":{"channel":"a\"b","pub":{"data":[ 1 ],"info":{"user":"u","client":"c"},"offset":7}}}"#;
-        assert_eq!(told, expected);
-        let subscribed = Subscribed {
-            until: Until {
-                expires: true,
-                ttl: 5,
-            },
-            recoverable: true,
-            epoch: "e".into(),
-            publications: vec![Publication::at(&body, 7).unwrap()],
-            recovered: true,
-            offset: 7,
-            positioned: true,
-            was_recovering: true,
-        };
-        let mut replies = Replies::default();
-        replies.answer(1, &Answer::Subscribe(&subscribed));
-        let expected = r#"{"id":1,"subscribe":{"expires":true,"ttl":5,"recoverable":true,"epoch":"e","publications":[{"data":[ 1 ],"info":{"user":"u","client":"c"},"offset":7}],"recovered":true,"offset":7,"positioned":true,"was_recovering":true}}"#;
-        assert_eq!(replies.frame(), Some(expected));
-    }
 }

@@ -11,15 +11,16 @@ use std::sync::Arc;
 use hioload::hub::HubId;
 use hioload::{CloseCode, Conn, ConnId, PublishOutcome, Reservation, Turn};
 use hioload_centrifugo::{
-    Disconnect, Error, History, PresenceOf, Publication, Push, Unsubscribed, push,
+    Disconnect, Error, History, PresenceOf, Push, Replies, Unsubscribed, json_body,
 };
 use serde::Deserialize;
 
 use super::client::Client;
+use super::commands::unix_millis;
 use super::history::Query;
 use super::subscribe::written;
 use super::token::Expiry;
-use super::{Chat, disconnect, found};
+use super::{Chat, disconnect, found, send};
 use crate::site::{Service, Site};
 use answer::{Done, Published, malformed};
 pub(super) use once::Once;
@@ -374,7 +375,7 @@ impl Chat {
         let key = written.idempotency_key.clone();
         let home = self.home(namespace, channel);
         if written.skip_history {
-            let body = Publication::body(&written.data, None, written.tags.as_deref());
+            let body = json_body(&written.data, None, written.tags.as_deref(), unix_millis());
             let (hub, channel) = (self.hubs[namespace], Box::<str>::from(channel));
             return self.part(conn, call, part, home, move |chat, turn, back| {
                 if let Some(back) = chat.once.begin(turn.now(), &channel, &key, back) {
@@ -392,7 +393,7 @@ impl Chat {
             call.done(part, Done::Failed(Error::Internal));
             return;
         };
-        let body = Publication::body(&written.data, None, written.tags.as_deref());
+        let body = json_body(&written.data, None, written.tags.as_deref(), unix_millis());
         let publishing = Publishing {
             hub: self.hubs[namespace],
             channel: channel.into(),
@@ -495,7 +496,9 @@ impl Chat {
                     return disconnect(conn, Disconnect::Expired);
                 };
                 client.expires = chat.ends(conn, expiry);
-                conn.send(&push("", Push::Refresh(expiry.until())));
+                let mut replies = Replies::new(client.encoding);
+                replies.push("", Push::Refresh(expiry.until()));
+                send(conn, &replies);
                 chat.arm(conn, client);
             });
             back.tell(Done::Nothing);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hioload::Nanos;
 use hioload::timer::Timer;
-use hioload_centrifugo::{ClientInfo, Recover, Subscribed, Until};
+use hioload_centrifugo::{ClientInfo, Encoding, Recover, Subscribed, Until};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
@@ -17,6 +17,7 @@ use super::seats::Seat;
 pub(crate) struct Client {
     /// Names the connection to everybody.
     pub(super) id: Arc<str>,
+    pub(super) encoding: Encoding,
     pub(super) stage: Stage,
     /// Empty: nobody in particular.
     pub(super) user: Arc<str>,
@@ -88,6 +89,8 @@ pub(super) struct Sub {
     pub(super) expires: Option<Nanos>,
     /// Whether it is by a token, so that it may be refreshed.
     pub(super) by_token: bool,
+    /// Whether the server made it: the client does not subscribe again by itself.
+    pub(super) by_server: bool,
     /// Whether its beginning was told, so that others know of it.
     pub(super) entered: bool,
 }
@@ -134,9 +137,10 @@ impl Wish {
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(encoding: Encoding) -> Self {
         Self {
             id: Uuid::new_v4().to_string().into(),
+            encoding,
             stage: Stage::New { until: Nanos::MAX },
             user: "".into(),
             info: None,

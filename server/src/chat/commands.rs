@@ -1,9 +1,11 @@
 //! Commands, one by one.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use hioload::{Conn, PublishOutcome};
 use hioload_centrifugo::{
-    Answer, Command, Disconnect, Empty, Error, History, PresenceOf, Publication, Publish, Replies,
-    Request,
+    Answer, Command, Disconnect, Empty, Error, History, Payload, PresenceOf, Publish, Replies,
+    Request, json_body, protobuf_body,
 };
 
 use super::Chat;
@@ -133,9 +135,19 @@ impl Chat {
         };
         let sub = client.subs.get(channel);
         let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
-        let body = Publication::body(data.get(), Some(&info), None);
         let hub = self.hubs[namespace];
-        Ok(match conn.hub(hub).publish_all(channel, &body) {
+        let outcome = match data {
+            Payload::Json(data) => {
+                let body = json_body(data.get(), Some(&info), None, unix_millis());
+                conn.hub(hub).publish_all(channel, &body)
+            }
+            Payload::Bytes(data) => {
+                let body = protobuf_body(data, &info, unix_millis());
+                let body = body.map_err(|_unwritable| Disconnect::Internal)?;
+                conn.hub(hub).publish_all(channel, &body[..])
+            }
+        };
+        Ok(match outcome {
             PublishOutcome::Published | PublishOutcome::Congested => {
                 self.counters.publications.add(1);
                 Ok(())
@@ -190,6 +202,12 @@ impl Chat {
         let query = Query::new(self.hubs[namespace], asked);
         self.history(conn, client, home, command, query)
     }
+}
+
+/// When something was published, as clients are told.
+pub(super) fn unix_millis() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// A command about a channel names it.

@@ -12,7 +12,8 @@ use hioload_centrifugo::{
 use super::client::{Client, Connecting, PingState, Stage, Wish};
 use super::deadlines::after;
 use super::token::{ConnectionClaims, Expiry, Refused};
-use super::{Chat, VERSION, disconnect, unsigned};
+use super::written::body;
+use super::{Chat, VERSION, disconnect, send, unsigned};
 
 /// Bytes of publications that may come before a client is in: as many as may
 /// wait for it later.
@@ -46,6 +47,12 @@ impl Chat {
         let Stage::New { until } = client.stage else {
             return Err(Disconnect::BadRequest);
         };
+        tracing::debug!(
+            client = &*client.id,
+            program = &*connect.name,
+            version = &*connect.version,
+            "a client connects"
+        );
         let (claims, expiry) = match self.identify(&connect.token) {
             Ok(identity) => identity,
             Err(Refusal::Disconnect(why)) => return Err(why),
@@ -129,9 +136,13 @@ impl Chat {
                 client: &client.id,
                 version: VERSION,
                 until: connecting.until,
+                data: None,
                 subs: begun.iter().map(|(name, sub)| (&**name, sub)).collect(),
                 ping: u32::try_from(ping).unwrap_or(u32::MAX),
                 pong: true,
+                // Nobody but the connection speaks for it.
+                session: "",
+                node: &self.rules.server().uid,
             }),
         );
     }
@@ -152,11 +163,9 @@ impl Chat {
             connecting.begun.insert(channel.into(), told);
         }
         if connecting.left == 0 {
-            let mut replies = Replies::default();
+            let mut replies = Replies::new(client.encoding);
             self.let_in(client, &mut replies);
-            if let Some(frame) = replies.frame() {
-                conn.send(frame);
-            }
+            send(conn, &replies);
         }
     }
 
@@ -177,9 +186,8 @@ impl Chat {
             return disconnect(conn, Disconnect::Slow);
         }
         let begun = connecting.begun.get_mut(delivery.topic());
-        let publication = Publication::at(message.as_text().unwrap_or_default(), offset);
-        if let (Some(begun), Some(publication)) = (begun, publication) {
-            begun.publications.push(publication);
+        if let (Some(begun), Some(body)) = (begun, body(message)) {
+            begun.publications.push(Publication::at(body, offset));
         }
     }
 

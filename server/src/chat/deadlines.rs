@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use hioload::{Conn, Nanos, Turn};
-use hioload_centrifugo::{Disconnect, PING, Unsubscribed};
+use hioload_centrifugo::{Disconnect, Unsubscribed, ping};
 
 use super::client::{Client, PingState, Stage};
-use super::{Chat, disconnect, found};
+use super::{Chat, disconnect, found, message};
 use crate::site::Service;
 
 /// The key of the timer that looks at the outbox again.
@@ -78,7 +78,7 @@ impl Chat {
         match client.ping {
             PingState::Sent { until } if until <= now => return Err(Disconnect::NoPong),
             PingState::Idle { next } if next <= now => {
-                conn.send(PING);
+                conn.send(message(ping(client.encoding)));
                 let pong = self.rules.settings().client.pong();
                 client.ping = PingState::Sent {
                     until: after(now, pong),

@@ -7,7 +7,8 @@ use hioload_centrifugo::{Answer, Error, History, Past, Publication, Replies};
 
 use super::client::Client;
 use super::subscribe::written;
-use super::{Chat, found};
+use super::written::body;
+use super::{Chat, found, send};
 use crate::site::{Service, Site};
 
 /// Bytes of publications in an answer at most; a client that wants more asks
@@ -80,10 +81,7 @@ impl Query {
                 break;
             };
             room = left;
-            publications.extend(Publication::at(
-                message.as_text().unwrap_or_default(),
-                *offset,
-            ));
+            publications.extend(body(message).map(|body| Publication::at(body, *offset)));
         }
         Ok(Past {
             publications,
@@ -105,20 +103,18 @@ impl Chat {
         if client.asks >= MAX_ASKS {
             return Err(Error::TooManyRequests);
         }
-        let asker = conn.id();
+        let (asker, encoding) = (conn.id(), client.encoding);
         let back = self.handle.reserve(conn.shard());
         let back = back.map_err(|full| refused(&full))?;
         let task = move |site: &mut Site, turn: &mut Turn<'_, Service>| {
-            let mut replies = Replies::default();
+            let mut replies = Replies::new(encoding);
             answer(site.chat(), turn, &mut replies);
             let tell = move |_: &mut Site, turn: &mut Turn<'_, Service>| {
                 let Some((mut conn, client)) = found(turn, asker) else {
                     return;
                 };
                 client.asks -= 1;
-                if let Some(frame) = replies.frame() {
-                    conn.send(frame);
-                }
+                send(&mut conn, &replies);
             };
             if let Err(stopped) = back.post::<Site, _>(tell) {
                 tracing::debug!(%stopped, "an answer has nobody to go to");

@@ -4,15 +4,16 @@ use hioload::hub::{Delivery, Epoch, Place, Position, Start, SubscribeOutcome};
 use hioload::{Conn, PublishOutcome};
 use hioload_centrifugo::{
     Answer, Disconnect, Error, Publication, Push, Recover, Replies, SubRefresh, SubRefreshed,
-    Subscribe, Subscribed, Unsubscribed, push,
+    Subscribe, Subscribed, Unsubscribed,
 };
 use serde_json::value::RawValue;
 
-use super::Chat;
 use super::client::{Asked, Client, Pending, Stage, Sub, Wish};
 use super::presence::Step;
 use super::rules::Access;
 use super::token::{Expiry, Refused, SubClaims};
+use super::written::body;
+use super::{Chat, ENCODINGS, disconnect, message, place, send};
 
 /// A subscription that may begin.
 struct Granted {
@@ -140,7 +141,10 @@ impl Chat {
                     error = error.message(),
                     "a client can not be subscribed to what its token names"
                 );
-                Err(Disconnect::Internal)
+                Err(match error {
+                    Error::LimitExceeded => Disconnect::ChannelLimit,
+                    _ => Disconnect::Internal,
+                })
             }
         }
     }
@@ -224,6 +228,7 @@ impl Chat {
             info: client.describe(granted.info.as_deref()),
             expires: self.ends(conn, granted.expiry),
             by_token: granted.by_token,
+            by_server: !matches!(granted.asked, Asked::Client(_)),
             entered: false,
         };
         client.subs.insert(channel.into(), sub);
@@ -280,8 +285,8 @@ impl Chat {
             return;
         };
         if pending.told.recovered && offset > pending.known {
-            let message = delivery.message();
-            let publication = Publication::at(message.as_text().unwrap_or_default(), offset);
+            let body = body(delivery.message());
+            let publication = body.map(|body| Publication::at(body, offset));
             pending.told.publications.extend(publication);
         }
         pending.replays = pending.replays.saturating_sub(1);
@@ -308,19 +313,20 @@ impl Chat {
         let (namespace, info) = (sub.namespace, sub.info.clone());
         if pending.hears {
             // Without room for it, it hears nobody; presence tells the truth.
-            conn.hub(self.signals).subscribe(channel);
+            let signals = self.signals[place(client.encoding)];
+            conn.hub(signals).subscribe(channel);
         }
         match pending.asked {
             Asked::Client(command) => {
-                let mut replies = Replies::default();
+                let mut replies = Replies::new(client.encoding);
                 replies.answer(command, &Answer::Subscribe(&pending.told));
-                if let Some(frame) = replies.frame() {
-                    conn.send(frame);
-                }
+                send(conn, &replies);
             }
             Asked::Token => self.begun_by_server(conn, client, channel, Some(pending.told)),
             Asked::Backend => {
-                conn.send(&push(channel, Push::Subscribe(&pending.told)));
+                let mut replies = Replies::new(client.encoding);
+                replies.push(channel, Push::Subscribe(&pending.told));
+                send(conn, &replies);
             }
         }
         let options = self.rules.namespace(namespace);
@@ -354,24 +360,30 @@ impl Chat {
             return;
         };
         conn.hub(self.hubs[sub.namespace]).unsubscribe(channel);
-        conn.hub(self.signals).unsubscribe(channel);
+        let signals = self.signals[place(client.encoding)];
+        conn.hub(signals).unsubscribe(channel);
         self.leave(conn, client, channel, &sub);
         self.flush_later(conn);
         match sub.pending.map(|pending| pending.asked) {
             Some(Asked::Client(command)) => {
-                let mut replies = Replies::default();
+                let mut replies = Replies::new(client.encoding);
                 replies.error(command, Error::Internal);
-                if let Some(frame) = replies.frame() {
-                    conn.send(frame);
-                }
+                send(conn, &replies);
             }
             Some(Asked::Token) => self.begun_by_server(conn, client, channel, None),
             Some(Asked::Backend) => {}
-            None => {
-                if let Some(why) = why {
-                    conn.send(&push(channel, Push::Unsubscribe(why)));
+            None => match why {
+                // It does not subscribe again by itself: a new connection does.
+                Some(Unsubscribed::Insufficient) if sub.by_server => {
+                    disconnect(conn, Disconnect::InsufficientState);
                 }
-            }
+                Some(why) => {
+                    let mut replies = Replies::new(client.encoding);
+                    replies.push(channel, Push::Unsubscribe(why));
+                    send(conn, &replies);
+                }
+                None => {}
+            },
         }
     }
 
@@ -398,11 +410,16 @@ impl Chat {
 
     /// Tells those who want to hear it who comes and goes.
     fn signal(&self, conn: &mut Conn<'_>, channel: &str, what: Push<'_>) {
-        let told = conn
-            .hub(self.signals)
-            .publish_all(channel, &push(channel, what));
-        if told == PublishOutcome::Full {
-            tracing::debug!(channel, "too much is on its way to tell who comes and goes");
+        for (encoding, signals) in ENCODINGS.into_iter().zip(self.signals) {
+            let mut replies = Replies::new(encoding);
+            replies.push(channel, what);
+            let Ok(Some(frame)) = replies.frame() else {
+                continue;
+            };
+            let told = conn.hub(signals).publish_all(channel, message(frame));
+            if told == PublishOutcome::Full {
+                tracing::debug!(channel, "too much is on its way to tell who comes and goes");
+            }
         }
     }
 

@@ -310,16 +310,10 @@ impl App for Router {
         self.event(conn, routed, Event::Close(*close));
     }
 
-    /// Every mounted app is asked; the first that says something else than the
-    /// default speaks for all connections of the shard.
-    fn stopping(&mut self) -> (CloseCode, &'static str) {
-        let mut chosen = STOPPING;
-        for service in sockets(&mut self.table.nodes) {
-            let said = service.stopping();
-            if chosen == STOPPING {
-                chosen = said;
-            }
-        }
-        chosen
+    /// The app that the connection belongs to says.
+    fn stopping(&mut self, routed: &mut Routed) -> (CloseCode, &'static str) {
+        find(&mut self.table.nodes, routed).map_or(STOPPING, |(_, socket, state)| {
+            socket.service.stopping(state)
+        })
     }
 }

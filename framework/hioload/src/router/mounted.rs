@@ -8,7 +8,7 @@ use hioload_protocol::CloseCode;
 
 use super::chain::{Event, Notice};
 use super::dispatch::{Routed, owner};
-use crate::app::{App, Conn, Turn, Upgrade};
+use crate::app::{App, Conn, STOPPING, Turn, Upgrade};
 use crate::client::Accepted;
 use crate::http::{Request, Upload};
 use crate::shard::{Connections, Link, Owner};
@@ -23,7 +23,7 @@ pub(super) trait Mounted {
     fn event(&mut self, conn: &mut Conn<'_>, state: &mut dyn Any, event: Event<'_>);
     fn started(&mut self, turn: &mut Turn<'_, Routed>);
     fn notice(&mut self, turn: &mut Turn<'_, Routed>, notice: Notice<'_>);
-    fn stopping(&mut self) -> (CloseCode, &'static str);
+    fn stopping(&mut self, state: &mut dyn Any) -> (CloseCode, &'static str);
     /// The [`Service`] itself.
     fn as_any(&mut self) -> &mut dyn Any;
 }
@@ -134,8 +134,8 @@ impl<A: App> Mounted for Service<A> {
         });
     }
 
-    fn stopping(&mut self) -> (CloseCode, &'static str) {
-        self.app.stopping()
+    fn stopping(&mut self, state: &mut dyn Any) -> (CloseCode, &'static str) {
+        own(state).map_or(STOPPING, |state| self.app.stopping(state))
     }
 
     fn as_any(&mut self) -> &mut dyn Any {

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 
 use hioload_platform::{Nanos, Token};
-use hioload_protocol::CloseCode;
 
 use super::chain::Stage;
 use super::core::ShardCore;
 use super::link::Flags;
-use crate::app::App;
+use super::slab::Entry;
+use crate::app::{App, Conn};
 use crate::client::DialError;
 
 /// Connections told to close per turn, so that a wave does not hold up who is
@@ -44,8 +44,6 @@ pub(crate) struct Drain {
     deadline: Nanos,
     /// A successor accepts; who came before it is served here.
     serves: bool,
-    code: CloseCode,
-    reason: &'static str,
     /// Not yet told.
     left: Vec<Token>,
     wave: usize,
@@ -118,7 +116,7 @@ impl Drain {
 }
 
 impl<A: App> ShardCore<A> {
-    /// Closes every WebSocket with the app's code, lets what is queued leave,
+    /// Closes every WebSocket with the code the app says for it, lets what is queued leave,
     /// and ends the rest, in waves. Connections that are not gone by the drain
     /// deadline are cut.
     ///
@@ -135,7 +133,6 @@ impl<A: App> ShardCore<A> {
             Stopping::Forced => return,
         }
         let now = self.cx.now;
-        let (code, reason) = self.app.stopping();
         let left = self.slab.tokens();
         let waves = usize::from(self.cx.rules.drain_waves);
         let spread = self.cx.rules.drain_spread.min(within / 2);
@@ -148,8 +145,6 @@ impl<A: App> ShardCore<A> {
             began: now,
             deadline: now.saturating_add(within),
             serves,
-            code,
-            reason,
             wave: wave.max(LEAST_WAVE),
             interval: spread / Nanos::from(self.cx.rules.drain_waves),
             next: now,
@@ -188,10 +183,10 @@ impl<A: App> ShardCore<A> {
             }
             return self.force_stop();
         }
-        let (code, reason, serves) = (drain.code, drain.reason, drain.serves);
+        let serves = drain.serves;
         for token in drain.take_due(self.cx.now) {
+            self.say_farewell(token);
             self.with(token, |link, cx| match &link.stage {
-                Stage::WebSocket(_) => link.close(code, reason, cx),
                 // What it was about to ask goes to another server.
                 Stage::Http(_)
                     if link.is_between_requests() && (link.was_answered() || !serves) =>
@@ -202,8 +197,20 @@ impl<A: App> ShardCore<A> {
                 // answer, if it comes in time.
                 Stage::Http(_) => link.arm(cx.now.saturating_add(cx.rules.close_timeout), cx),
                 Stage::Stream(_) => link.finish(cx),
-                Stage::Draining | Stage::Dialling(_) => {}
+                Stage::WebSocket(_) | Stage::Draining | Stage::Dialling(_) => {}
             });
+        }
+    }
+
+    /// Closes a WebSocket that is not closing, as the app says.
+    fn say_farewell(&mut self, token: Token) {
+        let Some(Entry { link, state }) = self.slab.get(token) else {
+            return;
+        };
+        if matches!(link.stage, Stage::WebSocket(_)) && !link.is(Flags::CLOSING) {
+            let (code, reason) = self.app.stopping(state);
+            let cx = &mut self.cx;
+            Conn { link, cx }.close(code, reason);
         }
     }
 
