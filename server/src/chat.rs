@@ -12,6 +12,7 @@ mod commands;
 mod connect;
 mod deadlines;
 mod history;
+mod journal;
 mod presence;
 mod rules;
 mod subscribe;
@@ -26,14 +27,17 @@ use hioload::{
     Upgrade,
 };
 use hioload_centrifugo::{Disconnect, Push, Replies, Unsubscribed, commands, push, with_offset};
+use hioload_store::Store;
 
 use subtle::ConstantTimeEq;
 
-use crate::config::ChatSettings;
+use crate::config::{ChatSettings, Namespace};
 use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
+pub(crate) use journal::{Journal, listen};
 use client::Stage;
+use journal::FromStore;
 pub(crate) use rules::Rules;
 
 /// Where clients connect.
@@ -55,12 +59,21 @@ const PROTOBUF: &str = "centrifuge-protobuf";
 /// Told to clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The hubs that the chat takes.
-pub(crate) fn hubs(settings: &ChatSettings) -> impl Iterator<Item = Hub> {
+/// The hubs that the chat takes; those that the store keeps begin with what it
+/// has.
+pub(crate) fn hubs(settings: &ChatSettings, store: Option<&Store>) -> impl Iterator<Item = Hub> {
     let namespaces = settings.namespaces.iter();
-    namespaces
-        .map(crate::config::Namespace::hub)
-        .chain([Hub::new(SIGNALS)])
+    let hub = move |namespace: &Namespace| {
+        let kept = store.and_then(|store| Some((store, store.namespace(&namespace.name)?)));
+        match kept {
+            None => namespace.hub(),
+            Some((store, number)) => namespace.hub().restore(Arc::new(FromStore {
+                store: store.clone(),
+                namespace: number,
+            })),
+        }
+    };
+    namespaces.map(hub).chain([Hub::new(SIGNALS)])
 }
 
 /// The chat on one shard.
@@ -72,6 +85,8 @@ pub(crate) struct Chat {
     signals: HubId,
     /// Who is subscribed to channels whose home is here.
     presence: presence::Table,
+    /// What waits to be safe.
+    journal: Journal,
     /// What other shards are to be told about presence.
     outbox: presence::Outbox,
     /// Connections by the keys of their timers.
@@ -88,7 +103,7 @@ pub(crate) struct Chat {
 
 impl Chat {
     /// On a server with the [`hubs`] of the same settings.
-    pub(crate) fn new(rules: Rules, handle: Handle) -> Self {
+    pub(crate) fn new(rules: Rules, handle: Handle, journal: Journal) -> Self {
         let hub = |name: &str| handle.hub_id(name).expect("declared at the start");
         let namespaces = rules.settings().namespaces.iter();
         let hubs = namespaces.map(|one| hub(&one.hub_name())).collect();
@@ -96,6 +111,7 @@ impl Chat {
             hubs,
             signals: hub(SIGNALS),
             rules,
+            journal,
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
             timers: HashMap::new(),

@@ -1,6 +1,7 @@
 //! Settings: defaults, then the TOML file, then flags.
 
 mod chat;
+mod persistence;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,12 +16,14 @@ use hioload::{
     Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, ListenerMode, NetworkError,
     Networks, placement,
 };
+use hioload_store::Options;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
 use chat::ChatError;
 pub(crate) use chat::{ChatSettings, Namespace, Who};
+use persistence::{PersistenceError, PersistenceTable};
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) debug_token: Option<DebugToken>,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) chat: ChatSettings,
+    /// The store that outlives the process.
+    pub(crate) persistence: Option<Options>,
 }
 
 /// The environment variable that overrides the file's `debug_token`. There is no
@@ -88,6 +93,8 @@ pub(crate) enum SettingsError {
     NoCpus,
     #[error(transparent)]
     Chat(#[from] ChatError),
+    #[error(transparent)]
+    Persistence(#[from] PersistenceError),
     #[error("debug_token or {DEBUG_TOKEN} is wrong: {0}")]
     DebugToken(#[from] WeakToken),
     #[error(
@@ -131,6 +138,7 @@ struct File {
     api: chat::ApiTable,
     channel: Namespace,
     namespace: Vec<Namespace>,
+    persistence: PersistenceTable,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -341,15 +349,17 @@ impl Settings {
             &file.api,
             cli.dev && local,
         )?;
+        let hand_over = cli.hand_over.clone().or_else(|| {
+            Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty())
+        });
+        let persistence = file.persistence.options(&chat, hand_over.is_some())?;
         Ok(Self {
             log: cli
                 .log
                 .clone()
                 .or_else(|| file.log.clone())
                 .unwrap_or_else(|| "info".into()),
-            hand_over: cli.hand_over.clone().or_else(|| {
-                Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty())
-            }),
+            hand_over,
             echo: cli.dev || file.routes.echo.unwrap_or(relay),
             broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
@@ -358,6 +368,7 @@ impl Settings {
                 ..config(cli, file)?
             },
             chat,
+            persistence,
             debug_token: debug_token(file)?,
             otlp_endpoint: Some(file.otlp_endpoint.clone()).filter(|url| !url.is_empty()),
             listen,
@@ -383,6 +394,7 @@ impl Settings {
             debug_token,
             otlp_endpoint,
             chat,
+            persistence,
         } = other;
         let differences = [
             ("listen", &self.listen != listen),
@@ -395,6 +407,7 @@ impl Settings {
             ("debug_token", &self.debug_token != debug_token),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
             ("client, api, channel or namespace", &self.chat != chat),
+            ("persistence", &self.persistence != persistence),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(name, _)| name).collect()

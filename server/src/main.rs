@@ -20,6 +20,7 @@ use clap::Parser;
 use hioload::control::DebugEndpoint;
 use hioload::tls::TlsConfig;
 use hioload::{InheritedSocket, Server, inherit};
+use hioload_store::Store;
 
 use chat::Rules;
 use cli::{Cli, Command, Seats};
@@ -48,13 +49,15 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let routes = Routes::new(&settings)?;
     let rules = Rules::new(&settings.chat);
     let mut server = listening(&settings)?;
-    for hub in chat::hubs(&settings.chat) {
+    let store = settings.persistence.clone().map(Store::open).transpose()?;
+    for hub in chat::hubs(&settings.chat, store.as_ref()) {
         server = server.hub(hub);
     }
     if let Some(path) = &settings.hand_over {
         server = server.take_over_from(path).hand_over_at(path);
     }
     let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
+    let (kept, patience) = (store.clone(), settings.config.drain_timeout);
     let reload = Reload {
         cli,
         started: settings.clone(),
@@ -63,8 +66,11 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let ended = server.reload_from(move || reload.read()).run_with(
         move |shard| {
             let handle = shard.handle();
-            let debug = DebugEndpoint::new(handle.clone(), token.clone());
-            Site::new(routes.clone(), rules.clone(), handle, debug)
+            if let Some(store) = &kept {
+                chat::listen(store, handle.clone());
+            }
+            let debug = DebugEndpoint::new(handle, token.clone());
+            Site::new(routes.clone(), rules.clone(), kept.clone(), shard, debug)
         },
         |running| {
             if let Some(traces) = &traces {
@@ -90,7 +96,9 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Some(traces) = &traces {
         traces.end();
     }
+    let closed = store.map(|store| store.close(patience)).transpose();
     ended?;
+    closed?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use hioload::control::DebugEndpoint;
 use hioload::http::{BodyPart, Upload};
 use hioload::hub::{Change, Delivery};
-use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade};
+use hioload::{
+    App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Shard, Turn, Upgrade,
+};
 
 use crate::broadcast::Broadcast;
-use crate::chat::{self, Call, Chat, Client, Method, Rules};
+use hioload_store::Store;
+
+use crate::chat::{self, Call, Chat, Client, Journal, Method, Rules};
 use crate::config::Settings;
 
 const CHAT_PAGE: &[u8] = include_bytes!("page/chat.html");
@@ -71,6 +75,7 @@ pub(crate) struct Site {
     echo: Echo,
     broadcast: Broadcast,
     chat: Chat,
+    store: Option<Store>,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -84,10 +89,19 @@ pub(crate) enum Service {
 }
 
 impl Site {
-    pub(crate) fn new(routes: Routes, rules: Rules, handle: Handle, debug: DebugEndpoint) -> Self {
+    pub(crate) fn new(
+        routes: Routes,
+        rules: Rules,
+        store: Option<Store>,
+        shard: &Shard,
+        debug: DebugEndpoint,
+    ) -> Self {
+        let handle = shard.handle();
+        let journal = Journal::new(store.clone(), rules.settings(), shard.index());
         Self {
             routes,
-            chat: Chat::new(rules, handle.clone()),
+            chat: Chat::new(rules, handle.clone(), journal),
+            store,
             handle,
             debug,
             echo: Echo,
@@ -112,6 +126,12 @@ impl Site {
         };
         *service = Service::Api(Box::new(Call::new(method)));
         Upload::stream(MAX_CALL)
+    }
+
+    fn metrics(&self) -> String {
+        let mut all = self.handle.metrics().render();
+        all.extend(self.store.as_ref().map(Store::metrics));
+        all
     }
 
     /// The chat on this shard, for what other shards ask of it.
@@ -212,7 +232,7 @@ impl App for Site {
                 .header("Cache-Control", "no-store"),
             Route::Metrics => Response::ok(
                 "text/plain; version=0.0.4; charset=utf-8",
-                self.handle.metrics().render().into_bytes(),
+                self.metrics().into_bytes(),
             ),
             Route::DebugState => self.debug.answer(request),
             Route::Api => Response::not_found(),

@@ -7,17 +7,16 @@ mod request;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use hioload::hub::HubId;
+use hioload::hub::{HubId, Place};
 use hioload::{CloseCode, Conn, ConnId, PublishOutcome, Reservation, Turn};
 use hioload_centrifugo::{Disconnect, Error, History, PresenceOf, Publication, Unsubscribed};
 use serde::Deserialize;
 
 use super::client::Client;
 use super::history::Query;
-use super::subscribe::written;
 use super::{Chat, found};
 use crate::site::{Service, Site};
-use answer::{Done, Published, malformed};
+use answer::{Done, malformed};
 pub(crate) use request::Method;
 use request::{Broadcast, Everything, OfUser, PublishTo, Written};
 
@@ -156,7 +155,12 @@ impl Chat {
                 call.expect(1);
                 let channel: Box<str> = of.channel.as_ref().into();
                 let (home, hub) = (self.home(namespace, &channel), self.hubs[namespace]);
-                self.part(conn, call, 0, home, move |_, turn, back| {
+                self.part(conn, call, 0, home, move |chat, turn, back| {
+                    if chat.journal.keeps(namespace) {
+                        return chat.forget_safely(namespace, &channel, |outcome| {
+                            back.tell(outcome.map_or_else(Done::Failed, |_| Done::Nothing));
+                        });
+                    }
                     turn.hub(hub).forget_past(&channel);
                     back.tell(Done::Nothing);
                 });
@@ -250,6 +254,15 @@ impl Chat {
             }
         };
         let home = self.home(namespace, channel);
+        if self.journal.keeps(namespace) {
+            let body = Publication::body(&written.data, None, written.tags.as_deref());
+            let channel: Box<str> = channel.into();
+            return self.part(conn, call, part, home, move |chat, turn, back| {
+                chat.publish_safely(turn, namespace, &channel, &body, |outcome| {
+                    back.tell(outcome.map_or_else(Done::Failed, Done::published));
+                });
+            });
+        }
         // For the look at what became of it.
         let Ok(second) = self.handle.reserve(home) else {
             call.done(part, Done::Failed(Error::Internal));
@@ -430,10 +443,10 @@ impl Publishing {
                 })
         });
         match past {
-            Some(past) if self.numbered => Done::result(&Published {
+            Some(past) if self.numbered => Done::published(Some(Place {
                 offset: before + 1,
-                epoch: written(past.place.epoch),
-            }),
+                ..past.place
+            })),
             Some(_) => Done::Nothing,
             None => Done::Failed(Error::Internal),
         }

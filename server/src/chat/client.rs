@@ -24,6 +24,8 @@ pub(crate) struct Client {
     pub(super) ping: PingState,
     /// Questions to homes that are not answered yet.
     pub(super) asks: u32,
+    /// Publications that are not safe yet.
+    pub(super) publishing: u32,
     /// When what the token granted ends, with the delay for a new one.
     pub(super) expires: Option<Nanos>,
     /// The one timer, when it is due, and its key.
@@ -137,6 +139,7 @@ impl Client {
             subs: HashMap::new(),
             ping: PingState::Idle { next: Nanos::MAX },
             asks: 0,
+            publishing: 0,
             expires: None,
             timer: None,
             key: 0,

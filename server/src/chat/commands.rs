@@ -46,11 +46,14 @@ impl Chat {
             }
             Request::Publish(publish) => {
                 required(&publish.channel)?;
-                let published = self.publish(conn, client, publish)?;
-                if published.is_ok() {
-                    replies.answer(id, &Answer::Publish(Empty {}));
+                match self.publish(conn, client, id, publish)? {
+                    Ok(Published::Now) => {
+                        replies.answer(id, &Answer::Publish(Empty {}));
+                        Ok(())
+                    }
+                    Ok(Published::AnsweredLater) => Ok(()),
+                    Err(error) => Err(error),
                 }
-                published
             }
             Request::Presence(of) => {
                 required(&of.channel)?;
@@ -96,9 +99,10 @@ impl Chat {
     fn publish(
         &mut self,
         conn: &mut Conn<'_>,
-        client: &Client,
+        client: &mut Client,
+        command: u32,
         publish: &Publish<'_>,
-    ) -> Result<Result<(), Error>, Disconnect> {
+    ) -> Result<Result<Published, Error>, Disconnect> {
         let Some(data) = publish.data else {
             return Err(Disconnect::BadRequest);
         };
@@ -110,9 +114,13 @@ impl Chat {
         let sub = client.subs.get(channel);
         let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
         let body = Publication::body(data.get(), Some(&info), None);
+        if self.journal.keeps(namespace) {
+            let asked = self.publish_from(conn, client, command, namespace, channel, body);
+            return Ok(asked.map(|()| Published::AnsweredLater));
+        }
         let hub = self.hubs[namespace];
         Ok(match conn.hub(hub).publish_all(channel, &body) {
-            PublishOutcome::Published | PublishOutcome::Congested => Ok(()),
+            PublishOutcome::Published | PublishOutcome::Congested => Ok(Published::Now),
             PublishOutcome::Full => Err(Error::Internal),
         })
     }
@@ -163,6 +171,13 @@ impl Chat {
         let query = Query::new(self.hubs[namespace], asked);
         self.history(conn, client, home, command, query)
     }
+}
+
+/// When a publication is answered.
+enum Published {
+    Now,
+    /// By its channel's home, once it is safe.
+    AnsweredLater,
 }
 
 /// A command about a channel names it.

@@ -90,7 +90,7 @@ impl Rules {
         }))
     }
 
-    pub(super) fn settings(&self) -> &ChatSettings {
+    pub(crate) fn settings(&self) -> &ChatSettings {
         &self.0.settings
     }
 
