@@ -349,9 +349,10 @@ impl Settings {
             &file.api,
             cli.dev && local,
         )?;
-        let hand_over = cli.hand_over.clone().or_else(|| {
-            Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty())
-        });
+        let hand_over = cli
+            .hand_over
+            .clone()
+            .or_else(|| Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty()));
         let persistence = file.persistence.options(&chat, hand_over.is_some())?;
         Ok(Self {
             log: cli

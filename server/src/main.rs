@@ -22,7 +22,7 @@ use hioload::tls::TlsConfig;
 use hioload::{InheritedSocket, Server, inherit};
 use hioload_store::Store;
 
-use chat::Rules;
+use chat::{ChatMetrics, Rules};
 use cli::{Cli, Command, Seats};
 use config::{Settings, SettingsError};
 use log::Log;
@@ -48,6 +48,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let log = Log::start(&settings.log, spans)?;
     let routes = Routes::new(&settings)?;
     let rules = Rules::new(&settings.chat);
+    let chat_metrics = ChatMetrics::default();
     let mut server = listening(&settings)?;
     let store = settings.persistence.clone().map(Store::open).transpose()?;
     for hub in chat::hubs(&settings.chat, store.as_ref()) {
@@ -70,7 +71,15 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 chat::listen(store, handle.clone());
             }
             let debug = DebugEndpoint::new(handle, token.clone());
-            Site::new(routes.clone(), rules.clone(), kept.clone(), shard, debug)
+            let metrics = chat_metrics.clone();
+            Site::new(
+                routes.clone(),
+                rules.clone(),
+                metrics,
+                kept.clone(),
+                shard,
+                debug,
+            )
         },
         |running| {
             if let Some(traces) = &traces {

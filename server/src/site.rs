@@ -8,11 +8,10 @@ use hioload::hub::{Change, Delivery};
 use hioload::{
     App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Shard, Turn, Upgrade,
 };
-
-use crate::broadcast::Broadcast;
 use hioload_store::Store;
 
-use crate::chat::{self, Call, Chat, Client, Journal, Method, Rules};
+use crate::broadcast::Broadcast;
+use crate::chat::{self, Call, Chat, ChatMetrics, Client, Journal, Method, Rules};
 use crate::config::Settings;
 
 const CHAT_PAGE: &[u8] = include_bytes!("page/chat.html");
@@ -37,6 +36,7 @@ enum Route {
     Chat,
     Api,
     Health,
+    Ready,
     Metrics,
     DebugState,
 }
@@ -51,6 +51,7 @@ impl Routes {
             },
         )?;
         router.insert("/health", Route::Health)?;
+        router.insert("/ready", Route::Ready)?;
         router.insert("/metrics", Route::Metrics)?;
         router.insert("/debug/state", Route::DebugState)?;
         router.insert(chat::PATH, Route::Chat)?;
@@ -76,6 +77,7 @@ pub(crate) struct Site {
     broadcast: Broadcast,
     chat: Chat,
     store: Option<Store>,
+    chat_metrics: ChatMetrics,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -92,6 +94,7 @@ impl Site {
     pub(crate) fn new(
         routes: Routes,
         rules: Rules,
+        chat_metrics: ChatMetrics,
         store: Option<Store>,
         shard: &Shard,
         debug: DebugEndpoint,
@@ -100,7 +103,8 @@ impl Site {
         let journal = Journal::new(store.clone(), rules.settings(), shard.index());
         Self {
             routes,
-            chat: Chat::new(rules, handle.clone(), journal),
+            chat: Chat::new(rules, &chat_metrics, handle.clone(), journal),
+            chat_metrics,
             store,
             handle,
             debug,
@@ -129,7 +133,7 @@ impl Site {
     }
 
     fn metrics(&self) -> String {
-        let mut all = self.handle.metrics().render();
+        let mut all = self.handle.metrics().render() + &self.chat_metrics.render();
         all.extend(self.store.as_ref().map(Store::metrics));
         all
     }
@@ -177,6 +181,7 @@ impl App for Site {
             Route::Page { echo: false }
             | Route::Api
             | Route::Health
+            | Route::Ready
             | Route::Metrics
             | Route::DebugState => Refusal::BadRequest("no WebSocket here").into(),
         }
@@ -229,6 +234,10 @@ impl App for Site {
                 .header("X-Content-Type-Options", "nosniff")
                 .header("Cache-Control", "no-cache"),
             Route::Health => Response::ok("application/json", &b"{\"status\":\"ok\"}\n"[..])
+                .header("Cache-Control", "no-store"),
+            // A server without room for one more refuses all requests with 503,
+            // and one that stops does not listen: an answer is a yes.
+            Route::Ready => Response::ok("application/json", &b"{\"status\":\"ready\"}\n"[..])
                 .header("Cache-Control", "no-store"),
             Route::Metrics => Response::ok(
                 "text/plain; version=0.0.4; charset=utf-8",

@@ -152,20 +152,24 @@ impl Chat {
         let back = self.handle.reserve(conn.shard());
         let back = back.map_err(|full| refused(&full))?;
         let tell = move |outcome: Result<Option<Place>, Error>| {
-            let told = back.post::<Site, _>(move |_: &mut Site, turn: &mut Turn<'_, Service>| {
-                let Some((mut conn, client)) = found(turn, asker) else {
-                    return;
-                };
-                client.publishing -= 1;
-                let mut replies = Replies::default();
-                match outcome {
-                    Ok(_) => replies.answer(command, &Answer::Publish(Empty {})),
-                    Err(error) => replies.error(command, error),
-                }
-                if let Some(frame) = replies.frame() {
-                    conn.send(frame);
-                }
-            });
+            let told =
+                back.post::<Site, _>(move |site: &mut Site, turn: &mut Turn<'_, Service>| {
+                    if outcome.is_ok() {
+                        site.chat().counters.publications.add(1);
+                    }
+                    let Some((mut conn, client)) = found(turn, asker) else {
+                        return;
+                    };
+                    client.publishing -= 1;
+                    let mut replies = Replies::default();
+                    match outcome {
+                        Ok(_) => replies.answer(command, &Answer::Publish(Empty {})),
+                        Err(error) => replies.error(command, error),
+                    }
+                    if let Some(frame) = replies.frame() {
+                        conn.send(frame);
+                    }
+                });
             if let Err(stopped) = told {
                 tracing::debug!(%stopped, "a publisher is gone");
             }

@@ -159,6 +159,10 @@ fn refused(why: Refused) -> Error {
 }
 
 /// Has the store tell the shards what it has written.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the store's own thread may wait for a shard that is behind"
+)]
 pub(crate) fn listen(store: &Store, handle: Handle) {
     store.listen(move |shard, seq| {
         let post = || {
@@ -166,7 +170,6 @@ pub(crate) fn listen(store: &Store, handle: Handle) {
                 site.chat().written_up_to(turn, seq);
             })
         };
-        // The store's own thread: it may wait for a shard that is behind.
         while post() == Err(PostError::Full) {
             std::thread::sleep(BREATH);
         }

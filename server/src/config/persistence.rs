@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use hioload_store::{Kept, Options, Sync};
+use hioload_store::{Options, Sync};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -114,6 +114,8 @@ impl PersistenceTable {
 
 #[cfg(test)]
 mod tests {
+    use hioload_store::Kept;
+
     use super::super::testing::chat;
     use super::*;
 

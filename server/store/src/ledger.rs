@@ -131,7 +131,9 @@ impl Ledger {
             let mut meta = write.open_table(META)?;
             let format = meta.get(META_FORMAT)?.map(|value| value.value());
             found = format.unwrap_or(FORMAT);
-            let was_loose = meta.get(META_LOOSE)?.is_some_and(|value| value.value() != 0);
+            let was_loose = meta
+                .get(META_LOOSE)?
+                .is_some_and(|value| value.value() != 0);
             meta.insert(META_FORMAT, found)?;
             meta.insert(META_LOOSE, u64::from(loose))?;
             let mut channels = write.open_table(CHANNELS)?;
@@ -317,12 +319,7 @@ impl<'t> Tables<'t> {
     }
 
     /// A channel that is not known.
-    fn begin(
-        &mut self,
-        names: (&str, &str),
-        epoch: u64,
-        at: u64,
-    ) -> Result<Channel, redb::Error> {
+    fn begin(&mut self, names: (&str, &str), epoch: u64, at: u64) -> Result<Channel, redb::Error> {
         self.counts.last += 1;
         let id = self.counts.last;
         let due = at.saturating_add(millis(self.options.position_ttl));
@@ -381,12 +378,7 @@ impl<'t> Tables<'t> {
     }
 
     /// Gives up a channel whose time has come; `false`: it was used since.
-    fn give_up(
-        &mut self,
-        names: (&str, &str),
-        id: u64,
-        expires: u64,
-    ) -> Result<bool, redb::Error> {
+    fn give_up(&mut self, names: (&str, &str), id: u64, expires: u64) -> Result<bool, redb::Error> {
         let last = match self.channels.get(names)?.map(|value| value.value()) {
             Some((known, _, _, last)) if known == id => last,
             _ => return Ok(true),

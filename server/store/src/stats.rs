@@ -59,16 +59,66 @@ impl Stats {
     pub(crate) fn render(&self) -> String {
         let mut out = String::new();
         let plain = [
-            ("queued", "gauge", "Entries that wait to be written.", &self.queued),
-            ("queued_bytes", "gauge", "Bytes of them.", &self.queued_bytes),
-            ("kept_bytes", "gauge", "Bytes of what is kept.", &self.kept_bytes),
-            ("written_total", "counter", "Entries written.", &self.written),
-            ("refused_total", "counter", "Entries refused: the queue was full.", &self.refused),
-            ("batches_total", "counter", "Batches written.", &self.batches),
-            ("fsyncs_total", "counter", "Successful syncs of the file.", &self.fsyncs),
-            ("failures_total", "counter", "Failed tries to write a batch.", &self.failures),
-            ("retries_total", "counter", "Batches tried once more.", &self.retries),
-            ("expired_total", "counter", "Publications and channels given up by age or size.", &self.expired),
+            (
+                "queued",
+                "gauge",
+                "Entries that wait to be written.",
+                &self.queued,
+            ),
+            (
+                "queued_bytes",
+                "gauge",
+                "Bytes of them.",
+                &self.queued_bytes,
+            ),
+            (
+                "kept_bytes",
+                "gauge",
+                "Bytes of what is kept.",
+                &self.kept_bytes,
+            ),
+            (
+                "written_total",
+                "counter",
+                "Entries written.",
+                &self.written,
+            ),
+            (
+                "refused_total",
+                "counter",
+                "Entries refused: the queue was full.",
+                &self.refused,
+            ),
+            (
+                "batches_total",
+                "counter",
+                "Batches written.",
+                &self.batches,
+            ),
+            (
+                "fsyncs_total",
+                "counter",
+                "Successful syncs of the file.",
+                &self.fsyncs,
+            ),
+            (
+                "failures_total",
+                "counter",
+                "Failed tries to write a batch.",
+                &self.failures,
+            ),
+            (
+                "retries_total",
+                "counter",
+                "Batches tried once more.",
+                &self.retries,
+            ),
+            (
+                "expired_total",
+                "counter",
+                "Publications and channels given up by age or size.",
+                &self.expired,
+            ),
         ];
         for (name, kind, help, number) in plain {
             let value = number.get();

@@ -221,7 +221,11 @@ impl Store {
         let ended = thread.join();
         let ended = ended.unwrap_or_else(|_| Err("the thread that writes panicked".into()));
         // Whoever opens the file next finds it closed.
-        *self.0.ledger.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .0
+            .ledger
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = None;
         ended.map_err(|cause| Unwritten {
             count: self.0.queue.left(),
             cause,

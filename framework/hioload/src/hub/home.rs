@@ -13,8 +13,8 @@ use hioload_platform::clock::nanos;
 
 use super::encoded::Encoded;
 use super::options::Hub;
-use super::restore::Restored;
 use super::position::{Epoch, Place, Position, Start};
+use super::restore::Restored;
 use super::seed::HashSeed;
 
 /// What a topic takes beside its name and messages: entries of the tables.
@@ -327,7 +327,9 @@ impl Home {
             topic.last = Some(last.0.clone());
         }
         let messages = &known.messages[skipped..];
-        topic.history.extend(messages.iter().map(|(_, message)| message.0.clone()));
+        topic
+            .history
+            .extend(messages.iter().map(|(_, message)| message.0.clone()));
         let first = topic.first();
         bytes += topic.history.iter().map(cost).sum::<usize>();
         self.bytes += bytes;
@@ -353,11 +355,7 @@ impl Home {
 
     /// Gives up what is too old.
     pub(crate) fn expire(&mut self, now: Nanos) {
-        while self
-            .log
-            .front()
-            .is_some_and(|oldest| oldest.until <= now)
-        {
+        while self.log.front().is_some_and(|oldest| oldest.until <= now) {
             self.drop_oldest();
         }
     }
@@ -503,6 +501,88 @@ mod tests {
             start,
             replay.into_iter().map(|(offset, _)| offset).collect(),
         )
+    }
+
+    #[test]
+    fn what_is_numbered_first_is_kept_later_in_its_order() {
+        let mut home = home(&keeps(3));
+        let name: Arc<str> = "t".into();
+        publish(&mut home, "t", 0);
+        let (second, third) = (home.reserve(&name), home.reserve(&name));
+        assert_eq!((second.offset, third.offset), (2, 3));
+        let other = home.publish(&name, &message(9), 0, |_| false);
+        assert_eq!(other, None, "its number would be in between");
+        let mut place = |home: &mut Home, place: Place| {
+            home.place(&name, &message(place.offset), place, 0, |_| false)
+        };
+        assert!(!place(&mut home, third), "not before the second");
+        let (start, _) = join(&mut home, Position::Now, 0);
+        assert_eq!(start.place.offset, 1, "nobody sees what is on its way");
+        assert!(place(&mut home, second));
+        assert!(!place(&mut home, second), "once");
+        home.release("t");
+        assert!(!place(&mut home, third), "it was given up");
+        assert_eq!(publish(&mut home, "t", 0).offset, 3);
+        assert_eq!(join(&mut home, Position::Latest(9), 0).1, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_topic_with_numbers_on_their_way_is_not_forgotten() {
+        let mut hub = keeps(1);
+        hub.history.memory = 4000;
+        let mut home = home(&hub);
+        let place = home.reserve(&"t".into());
+        for n in 0..100 {
+            home.publish(&format!("other {n}").into(), &message(0), 0, |_| false);
+        }
+        assert!(home.topics.len() < 20 && home.bytes <= 4000);
+        assert!(home.place(&"t".into(), &message(1), place, 0, |_| false));
+    }
+
+    #[test]
+    fn what_is_restored_goes_on_where_it_was() {
+        let mut home = home(&keeps(3));
+        let place = |offset| Place {
+            epoch: Epoch(7),
+            offset,
+        };
+        let stored = |topic, offsets: std::ops::RangeInclusive<u64>| Restored {
+            topic,
+            place: place(*offsets.end()),
+            messages: offsets
+                .map(|n| (Duration::from_secs(n), crate::Prepared(message(n))))
+                .collect(),
+        };
+        home.restore(&stored("t", 2..=5), 1000 * SECOND);
+        home.restore(&stored("u", 1..=1), 1000 * SECOND);
+        home.restored();
+        assert_eq!(home.kept, 4, "as many as the hub keeps");
+        let (start, replayed) = join(&mut home, Position::After(place(3)), 1000 * SECOND);
+        assert_eq!((start.recovered, start.place), (true, place(5)));
+        assert_eq!(replayed, [4, 5]);
+        let beyond = Position::After(place(6));
+        assert!(!join(&mut home, beyond, 1000 * SECOND).0.recovered);
+        // Each is kept for what was left of its time.
+        home.expire(1001 * SECOND);
+        assert_eq!(home.kept, 3);
+        home.expire(1003 * SECOND);
+        assert_eq!(home.kept, 2);
+        assert_eq!(publish(&mut home, "t", 1003 * SECOND), place(6));
+        assert_eq!(
+            join(&mut home, Position::Latest(9), 1003 * SECOND).1,
+            [4, 5, 6]
+        );
+
+        let mut hub = keeps(100);
+        hub.history.memory = 6000;
+        let mut small = self::home(&hub);
+        for topic in ["a", "b", "c", "d"] {
+            small.restore(&stored(topic, 1..=10), 0);
+        }
+        small.restored();
+        assert!(small.bytes <= 6000 && small.kept > 10, "{}", small.kept);
+        let kept = small.log.iter().map(|record| record.place.offset).min();
+        assert!(kept > Some(5), "the oldest go first: {kept:?}");
     }
 
     #[test]

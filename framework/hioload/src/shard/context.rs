@@ -170,7 +170,9 @@ impl Context {
                 continue;
             };
             let is_home = |topic: &str| is_topic(topic) && shared.home(topic) == *shard;
-            source.0.restore(&is_home, &mut |topic| home.restore(&topic, *now))?;
+            source
+                .0
+                .restore(&is_home, &mut |topic| home.restore(&topic, *now))?;
             home.restored();
         }
         Ok(())

@@ -132,14 +132,16 @@ impl Context {
             place: Some(place),
             except: None,
         };
-        self.work.push_back(Work::Home(Request::Publish(publication)));
+        self.work
+            .push_back(Work::Home(Request::Publish(publication)));
     }
 
     /// Forgets what is kept, after all that was left to do before.
     pub(crate) fn forget_past(&mut self, hub: HubId, topic: &str) {
         if !self.work.is_empty() {
             let topic = self.shared_name(hub, topic);
-            self.work.push_back(Work::Home(Request::Forget { hub, topic }));
+            self.work
+                .push_back(Work::Home(Request::Forget { hub, topic }));
         } else if let Some(home) = self.homes[hub.index()].as_mut() {
             home.forget(topic);
         }
