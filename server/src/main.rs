@@ -59,6 +59,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
     let (kept, patience) = (store.clone(), settings.config.drain_timeout);
+    let mut started = Ok(());
     let reload = Reload {
         cli,
         started: settings.clone(),
@@ -82,6 +83,13 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
             )
         },
         |running| {
+            // Here, where signals are held and no CPU is a shard's.
+            if let Some(store) = &store {
+                started = store.start();
+                if started.is_err() {
+                    running.handle().stop();
+                }
+            }
             if let Some(traces) = &traces {
                 traces.begin();
             }
@@ -107,6 +115,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let closed = store.map(|store| store.close(patience)).transpose();
     ended?;
+    started?;
     closed?;
     Ok(ExitCode::SUCCESS)
 }

@@ -109,6 +109,11 @@ impl Ledger {
         Ok(Self { database, counts })
     }
 
+    /// Bytes of what is kept.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.counts.bytes
+    }
+
     /// Makes the tables, and gives channels new epochs if what was told to be
     /// safe may have been lost. `loose`: it may be lost from now on.
     pub(crate) fn prepare(&self, options: &Options, loose: bool) -> Result<(), OpenError> {

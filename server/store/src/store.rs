@@ -28,6 +28,8 @@ struct Inner {
     queue: Arc<Queue>,
     stats: Arc<Stats>,
     listeners: Arc<Listeners>,
+    /// Before the start.
+    writer: Mutex<Option<Box<dyn FnOnce() -> Ended + Send>>>,
     thread: Mutex<Option<JoinHandle<Ended>>>,
 }
 
@@ -47,7 +49,8 @@ impl Listeners {
 }
 
 impl Store {
-    /// Opens a file, or makes one, and starts the thread that writes.
+    /// Opens a file, or makes one. What is appended waits until it is
+    /// [started](Self::start).
     ///
     /// # Errors
     /// [`OpenError`]: it is damaged, in use, or not ours to write.
@@ -73,6 +76,7 @@ impl Store {
         let backend = Rewriting::new(backend, unsynced.clone(), Arc::clone(&stats));
         let ledger = Ledger::open(backend, true).map_err(failed)?;
         ledger.prepare(&options, matches!(options.sync, Sync::Interval(_)))?;
+        stats.kept_bytes.set(ledger.bytes());
         let ledger: Shared = Arc::new(RwLock::new(Some(ledger)));
         let queue = Queue::new(options.queue, options.queue_bytes, Arc::clone(&stats));
         let queue = Arc::new(queue);
@@ -90,21 +94,34 @@ impl Store {
             synced: Instant::now(),
         };
         let end = CloseAtEnd(Arc::clone(&queue));
-        let thread = std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || {
-                let _end = end;
-                writer.run()
-            })
-            .map_err(OpenError::Thread)?;
+        let writer = Box::new(move || {
+            let _end = end;
+            writer.run()
+        });
         Ok(Self(Arc::new(Inner {
             options,
             ledger,
             queue,
             stats,
             listeners,
-            thread: Mutex::new(Some(thread)),
+            writer: Mutex::new(Some(writer)),
+            thread: Mutex::new(None),
         })))
+    }
+
+    /// Starts the thread that writes, with the CPUs and signals of the one that
+    /// calls. Does nothing the second time.
+    ///
+    /// # Errors
+    /// [`OpenError::Thread`]
+    pub fn start(&self) -> Result<(), OpenError> {
+        let Some(writer) = taken(&self.0.writer) else {
+            return Ok(());
+        };
+        let thread = std::thread::Builder::new().name("store".into());
+        let thread = thread.spawn(writer).map_err(OpenError::Thread)?;
+        *self.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        Ok(())
     }
 
     /// Who hears that all entries of a lane up to a number are safe. It is
@@ -213,13 +230,12 @@ impl Store {
     /// [`Unwritten`]: some of what was taken is lost.
     pub fn close(&self, patience: Duration) -> Result<(), Unwritten> {
         self.0.queue.close(Instant::now() + patience);
-        let thread = self.0.thread.lock();
-        let thread = thread.unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else {
-            return Ok(());
+        let panicked = |_| Err("the thread that writes panicked".into());
+        let ended = match (taken(&self.0.thread), taken(&self.0.writer)) {
+            (Some(thread), _) => thread.join().unwrap_or_else(panicked),
+            (None, Some(writer)) => writer(),
+            (None, None) => return Ok(()),
         };
-        let ended = thread.join();
-        let ended = ended.unwrap_or_else(|_| Err("the thread that writes panicked".into()));
         // Whoever opens the file next finds it closed.
         *self
             .0
@@ -231,6 +247,10 @@ impl Store {
             cause,
         })
     }
+}
+
+fn taken<T>(from: &Mutex<Option<T>>) -> Option<T> {
+    from.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl fmt::Debug for Store {
