@@ -428,3 +428,26 @@ fn a_store_that_can_not_be_used_is_an_error_at_the_start() {
     std::fs::create_dir(&store).expect("a directory");
     expect_refusal(&args, &["history.redb", "cannot open the store"]);
 }
+
+#[test]
+fn an_interval_that_was_lost_is_admitted() {
+    let home = Home::new("interval", "sync = 'interval'\ninterval = '1h'");
+    let serving = home.start();
+    let epoch = publish(&serving, "r", 1)["epoch"].clone();
+    let epoch = epoch.as_str().expect("an epoch");
+    publish(&serving, "r", 2);
+    serving.stop();
+
+    let serving = home.start();
+    recovers(&serving, epoch, 1, &[2]);
+    assert_eq!(publish(&serving, "r", 3)["offset"], 3);
+    drop(serving);
+
+    let serving = home.start();
+    let (other, found) = history(&serving, "r");
+    assert_ne!(other, epoch, "the offset 3 may be given a second time");
+    assert_eq!(found[..2], [(1, json!({ "n": 1 })), (2, json!({ "n": 2 }))]);
+    let wish = json!({ "channel": "r", "recover": true, "epoch": epoch, "offset": 1 });
+    let reply = Peer::connect(&serving).ask(&json!({ "id": 2, "subscribe": wish }));
+    assert_ne!(reply["subscribe"]["recovered"], true, "{reply}");
+}

@@ -40,7 +40,7 @@ pub(crate) enum What {
 }
 
 impl Entry {
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let body = match &self.what {
             What::Publication { body, .. } => body.len(),
             What::Forget => 0,

@@ -44,6 +44,77 @@ pub(crate) struct Stats {
     latency_sum: Number,
 }
 
+/// Name, type, help and source of a metric.
+type Plain = (
+    &'static str,
+    &'static str,
+    &'static str,
+    fn(&Stats) -> &Number,
+);
+
+const PLAIN: [Plain; 10] = [
+    (
+        "hioload_store_queued",
+        "gauge",
+        "Entries that wait to be written.",
+        |s| &s.queued,
+    ),
+    (
+        "hioload_store_queued_bytes",
+        "gauge",
+        "Bytes of them.",
+        |s| &s.queued_bytes,
+    ),
+    (
+        "hioload_store_kept_bytes",
+        "gauge",
+        "Bytes of what is kept.",
+        |s| &s.kept_bytes,
+    ),
+    (
+        "hioload_store_written_total",
+        "counter",
+        "Entries written.",
+        |s| &s.written,
+    ),
+    (
+        "hioload_store_refused_total",
+        "counter",
+        "Entries refused: the queue was full.",
+        |s| &s.refused,
+    ),
+    (
+        "hioload_store_batches_total",
+        "counter",
+        "Batches written.",
+        |s| &s.batches,
+    ),
+    (
+        "hioload_store_fsyncs_total",
+        "counter",
+        "Successful syncs of the file.",
+        |s| &s.fsyncs,
+    ),
+    (
+        "hioload_store_failures_total",
+        "counter",
+        "Failed tries to write a batch.",
+        |s| &s.failures,
+    ),
+    (
+        "hioload_store_retries_total",
+        "counter",
+        "Batches tried once more.",
+        |s| &s.retries,
+    ),
+    (
+        "hioload_store_expired_total",
+        "counter",
+        "Publications and channels given up by age or size.",
+        |s| &s.expired,
+    ),
+];
+
 impl Stats {
     /// A batch took so long, with its retries.
     pub(crate) fn took(&self, time: Duration) {
@@ -58,74 +129,11 @@ impl Stats {
     /// The Prometheus text format (version 0.0.4).
     pub(crate) fn render(&self) -> String {
         let mut out = String::new();
-        let plain = [
-            (
-                "queued",
-                "gauge",
-                "Entries that wait to be written.",
-                &self.queued,
-            ),
-            (
-                "queued_bytes",
-                "gauge",
-                "Bytes of them.",
-                &self.queued_bytes,
-            ),
-            (
-                "kept_bytes",
-                "gauge",
-                "Bytes of what is kept.",
-                &self.kept_bytes,
-            ),
-            (
-                "written_total",
-                "counter",
-                "Entries written.",
-                &self.written,
-            ),
-            (
-                "refused_total",
-                "counter",
-                "Entries refused: the queue was full.",
-                &self.refused,
-            ),
-            (
-                "batches_total",
-                "counter",
-                "Batches written.",
-                &self.batches,
-            ),
-            (
-                "fsyncs_total",
-                "counter",
-                "Successful syncs of the file.",
-                &self.fsyncs,
-            ),
-            (
-                "failures_total",
-                "counter",
-                "Failed tries to write a batch.",
-                &self.failures,
-            ),
-            (
-                "retries_total",
-                "counter",
-                "Batches tried once more.",
-                &self.retries,
-            ),
-            (
-                "expired_total",
-                "counter",
-                "Publications and channels given up by age or size.",
-                &self.expired,
-            ),
-        ];
-        for (name, kind, help, number) in plain {
-            let value = number.get();
+        for (name, kind, help, number) in PLAIN {
+            let value = number(self).get();
             let _infallible = writeln!(
                 out,
-                "# HELP hioload_store_{name} {help}\n# TYPE hioload_store_{name} {kind}\n\
-                 hioload_store_{name} {value}"
+                "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}"
             );
         }
         self.render_latency(&mut out);

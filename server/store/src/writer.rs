@@ -21,9 +21,10 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Between looks for what has expired, while nothing is written.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// Entries that are told to be safe before the disk has them: what is written
-/// again after an error.
+/// Entries that are told to be safe before the disk has them, and their bytes:
+/// what is written again after an error.
 const LOOSE: usize = 16_384;
+const LOOSE_BYTES: usize = 32 << 20;
 
 /// The ledger; `None` while it is opened again.
 pub(crate) type Shared = Arc<RwLock<Option<Ledger>>>;
@@ -86,7 +87,7 @@ where
         let began = Instant::now();
         self.loose.extend_from_slice(batch);
         let durability = match self.options.sync {
-            Sync::Interval(every) if self.synced.elapsed() < every && self.loose.len() < LOOSE => {
+            Sync::Interval(every) if self.synced.elapsed() < every && self.may_be_loose() => {
                 Durability::None
             }
             _ => Durability::Immediate,
@@ -104,6 +105,11 @@ where
             self.listeners.tell(lane, seq);
         }
         Ok(())
+    }
+
+    fn may_be_loose(&self) -> bool {
+        let bytes = || self.loose.iter().map(Entry::bytes).sum::<usize>();
+        self.loose.len() < LOOSE && bytes() < LOOSE_BYTES
     }
 
     /// Syncs what waits for it, and gives up what has expired.
