@@ -512,7 +512,7 @@ mod tests {
         assert_eq!((second.offset, third.offset), (2, 3));
         let other = home.publish(&name, &message(9), 0, |_| false);
         assert_eq!(other, None, "its number would be in between");
-        let mut place = |home: &mut Home, place: Place| {
+        let place = |home: &mut Home, place: Place| {
             home.place(&name, &message(place.offset), place, 0, |_| false)
         };
         assert!(!place(&mut home, third), "not before the second");
@@ -705,7 +705,8 @@ mod tests {
         hub.history.memory = 10_000;
         let mut home = home(&hub);
         let first = |home: &mut Home, name: &str| {
-            home.publish(&name.into(), &message(0), 0, |topic| topic == "t")
+            let place = home.publish(&name.into(), &message(0), 0, |topic| topic == "t");
+            place.expect("nothing is reserved")
         };
         let (kept, gone) = (first(&mut home, "t"), first(&mut home, "u"));
         for round in 0..1000 {
