@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hioload::control::DebugEndpoint;
 use hioload::tls::TlsConfig;
-use hioload::{InheritedSocket, Server, inherit};
+use hioload::{InheritedSocket, Running, Server, inherit};
 use hioload_store::Store;
 
 use chat::{ChatMetrics, Rules};
@@ -100,14 +100,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                      --dev or [routes] in the configuration switches them on"
                 );
             }
-            for &addr in running.addrs() {
-                let scheme = if running.is_tls(addr) {
-                    "https"
-                } else {
-                    "http"
-                };
-                announce(&format!("listening on {scheme}://{addr}"));
-            }
+            announce_addresses(running);
         },
     );
     if let Some(traces) = &traces {
@@ -118,6 +111,17 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     started?;
     closed?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn announce_addresses(running: &Running) {
+    for &addr in running.addrs() {
+        let scheme = if running.is_tls(addr) {
+            "https"
+        } else {
+            "http"
+        };
+        announce(&format!("listening on {scheme}://{addr}"));
+    }
 }
 
 /// Says when anybody may do everything, and when somebody may expect it in vain.

@@ -128,7 +128,9 @@ fn history(serving: &Serving, channel: &str) -> (String, Vec<(u64, Value)>) {
 /// What was answered: by channel, numbers of publications with their offsets
 /// where those were told.
 #[derive(Clone, Default)]
-struct Answered(Arc<Mutex<BTreeMap<&'static str, BTreeMap<u64, Option<u64>>>>>);
+struct Answered(Arc<Mutex<BTreeMap<&'static str, Numbers>>>);
+
+type Numbers = BTreeMap<u64, Option<u64>>;
 
 impl Answered {
     fn note(&self, channel: &'static str, n: u64, offset: Option<u64>) {
