@@ -12,6 +12,7 @@ mod commands;
 mod connect;
 mod deadlines;
 mod history;
+mod journal;
 mod metrics;
 mod presence;
 mod rates;
@@ -34,13 +35,16 @@ use hioload_centrifugo::{
     Command, Disconnect, Encoding, Frame, Malformed, Replies, Unsubscribed, commands,
     protobuf_commands,
 };
+use hioload_store::Store;
 use subtle::ConstantTimeEq;
 
-use crate::config::ChatSettings;
+use crate::config::{ChatSettings, Namespace};
 use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
 use client::Stage;
+use journal::FromStore;
+pub(crate) use journal::{Journal, listen};
 pub(crate) use metrics::ChatMetrics;
 use metrics::Counters;
 pub(crate) use rules::{Identity, Rules};
@@ -79,12 +83,21 @@ pub(crate) const SHUTDOWN: (CloseCode, &str) = (
 /// Told to clients.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The hubs that the chat takes.
-pub(crate) fn hubs(settings: &ChatSettings) -> impl Iterator<Item = Hub> {
+/// The hubs that the chat takes; those that the store keeps begin with what it
+/// has.
+pub(crate) fn hubs(settings: &ChatSettings, store: Option<&Store>) -> impl Iterator<Item = Hub> {
     let namespaces = settings.namespaces.iter();
-    namespaces
-        .map(crate::config::Namespace::hub)
-        .chain(SIGNALS.map(Hub::new))
+    let hub = move |namespace: &Namespace| {
+        let kept = store.and_then(|store| Some((store, store.namespace(&namespace.name)?)));
+        match kept {
+            None => namespace.hub(),
+            Some((store, number)) => namespace.hub().restore(Arc::new(FromStore {
+                store: store.clone(),
+                namespace: number,
+            })),
+        }
+    };
+    namespaces.map(hub).chain(SIGNALS.map(Hub::new))
 }
 
 /// The chat on one shard.
@@ -99,6 +112,8 @@ pub(crate) struct Chat {
     once: backend::Once,
     /// Who is subscribed to channels whose home is here.
     presence: presence::Table,
+    /// What waits to be safe.
+    journal: Journal,
     /// What other shards are to be told about presence.
     outbox: presence::Outbox,
     /// Connections by the keys of their timers.
@@ -116,7 +131,12 @@ pub(crate) struct Chat {
 
 impl Chat {
     /// On a server with the [`hubs`] of the same settings.
-    pub(crate) fn new(rules: Rules, metrics: &ChatMetrics, handle: Handle) -> Self {
+    pub(crate) fn new(
+        rules: Rules,
+        metrics: &ChatMetrics,
+        handle: Handle,
+        journal: Journal,
+    ) -> Self {
         let hub = |name: &str| handle.hub_id(name).expect("declared at the start");
         let namespaces = rules.settings().namespaces.iter();
         let hubs = namespaces.map(|one| hub(&one.hub_name())).collect();
@@ -125,6 +145,7 @@ impl Chat {
             signals: SIGNALS.map(hub),
             rules,
             once: backend::Once::default(),
+            journal,
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
             timers: HashMap::new(),

@@ -4,6 +4,7 @@ mod admin;
 mod chat;
 mod environment;
 mod keys;
+mod persistence;
 mod rate;
 
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,7 @@ use hioload::{
     Backpressure, CloseCode, Config, DeflateConfig, DeflateMode, ListenerMode, NetworkError,
     Networks, placement,
 };
+use hioload_store::Options;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -27,6 +29,7 @@ pub(crate) use admin::AdminAccess;
 pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
 use chat::{ChatError, Secret};
 pub(crate) use keys::{TokenKey, TokenKeys};
+use persistence::{PersistenceError, PersistenceTable};
 pub(crate) use rate::Rate;
 
 /// What the server runs with.
@@ -47,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) admin: AdminAccess,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) chat: ChatSettings,
+    /// The store that outlives the process.
+    pub(crate) persistence: Option<Options>,
     /// Variables that look like settings and are none.
     pub(crate) unknown_variables: Vec<String>,
 }
@@ -100,6 +105,8 @@ pub(crate) enum SettingsError {
     NoCpus,
     #[error(transparent)]
     Chat(#[from] ChatError),
+    #[error(transparent)]
+    Persistence(#[from] PersistenceError),
     #[error("debug_token is wrong: {0}")]
     DebugToken(#[from] WeakToken),
     #[error(
@@ -150,6 +157,7 @@ struct File {
     admin: admin::AdminTable,
     channel: Namespace,
     namespace: Vec<Namespace>,
+    persistence: PersistenceTable,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -370,15 +378,18 @@ impl Settings {
             &file.api,
             cli.dev && local,
         )?;
+        let hand_over = cli
+            .hand_over
+            .clone()
+            .or_else(|| Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty()));
+        let persistence = file.persistence.options(&chat, hand_over.is_some())?;
         Ok(Self {
             log: cli
                 .log
                 .clone()
                 .or_else(|| file.log.clone())
                 .unwrap_or_else(|| "info".into()),
-            hand_over: cli.hand_over.clone().or_else(|| {
-                Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty())
-            }),
+            hand_over,
             echo: cli.dev || file.routes.echo.unwrap_or(relay),
             broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
@@ -387,6 +398,7 @@ impl Settings {
                 ..config(cli, file)?
             },
             chat,
+            persistence,
             debug_token: debug_token(file)?,
             admin: file.admin.access(cli.dev && local)?,
             otlp_endpoint: Some(file.otlp_endpoint.clone()).filter(|url| !url.is_empty()),
@@ -416,6 +428,7 @@ impl Settings {
             otlp_endpoint,
             chat: _,
             unknown_variables: _,
+            persistence,
         } = other;
         let differences = [
             ("listen", &self.listen != listen),
@@ -428,6 +441,7 @@ impl Settings {
             ("debug_token", &self.debug_token != debug_token),
             ("admin.token", &self.admin != admin),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
+            ("persistence", &self.persistence != persistence),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(name, _)| name.to_owned()).collect()

@@ -22,7 +22,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use hioload::control::{DebugEndpoint, DebugToken, WeakToken};
 use hioload::tls::TlsConfig;
-use hioload::{InheritedSocket, Server, inherit};
+use hioload::{InheritedSocket, Running, Server, inherit};
+use hioload_store::Store;
 
 use admin::Admin;
 use chat::{ChatMetrics, Rules};
@@ -55,13 +56,16 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (admin, made_up) = admin_token(&settings.admin)?;
     let routes = Routes::new(&settings, &rules, admin.is_some())?;
     let mut server = listening(&settings)?;
-    for hub in chat::hubs(&settings.chat) {
+    let store = settings.persistence.clone().map(Store::open).transpose()?;
+    for hub in chat::hubs(&settings.chat, store.as_ref()) {
         server = server.hub(hub);
     }
     if let Some(path) = &settings.hand_over {
         server = server.take_over_from(path).hand_over_at(path);
     }
     let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
+    let (kept, patience) = (store.clone(), settings.config.drain_timeout);
+    let mut started = Ok(());
     let reload = Reload {
         cli,
         started: settings.clone(),
@@ -71,40 +75,35 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let ended = server.reload_from(move || reload.read()).run_with(
         move |shard| {
             let handle = shard.handle();
+            if let Some(store) = &kept {
+                chat::listen(store, handle.clone());
+            }
             let debug = DebugEndpoint::new(handle.clone(), token.clone());
-            let admin = Admin::new(admin.clone(), handle.clone());
+            let admin = Admin::new(admin.clone(), handle);
+            let metrics = chat_metrics.clone();
             Site::new(
                 routes.clone(),
                 rules.clone(),
-                chat_metrics.clone(),
-                handle,
+                metrics,
+                kept.clone(),
+                shard,
                 debug,
                 admin,
             )
         },
         |running| {
+            // Here, where signals are held and no CPU is a shard's.
+            if let Some(store) = &store {
+                started = store.start();
+                if started.is_err() {
+                    running.handle().stop();
+                }
+            }
             if let Some(traces) = &traces {
                 traces.begin();
             }
-            warn_of_insecurity(&settings, cli_dev);
-            if !settings.unknown_variables.is_empty() {
-                let names = settings.unknown_variables.join(", ");
-                tracing::warn!("no setting is named by the environment's {names}");
-            }
-            if settings.relay_is_off() {
-                tracing::info!(
-                    "/echo and /broadcast are off on addresses other than loopback; \
-                     --dev or [routes] in the configuration switches them on"
-                );
-            }
-            for &addr in running.addrs() {
-                let scheme = if running.is_tls(addr) {
-                    "https"
-                } else {
-                    "http"
-                };
-                announce(&format!("listening on {scheme}://{addr}"));
-            }
+            tell_of(&settings, cli_dev);
+            announce_addresses(running);
             if let Some(token) = &made_up {
                 announce(&format!("the token for /admin, for this run: {token}"));
             }
@@ -113,7 +112,10 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Some(traces) = &traces {
         traces.end();
     }
+    let closed = store.map(|store| store.close(patience)).transpose();
     ended?;
+    started?;
+    closed?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -128,6 +130,32 @@ fn admin_token(access: &AdminAccess) -> Result<(Option<DebugToken>, Option<Strin
             (Some(DebugToken::new(token.as_str())?), Some(token))
         }
     })
+}
+
+fn announce_addresses(running: &Running) {
+    for &addr in running.addrs() {
+        let scheme = if running.is_tls(addr) {
+            "https"
+        } else {
+            "http"
+        };
+        announce(&format!("listening on {scheme}://{addr}"));
+    }
+}
+
+/// Says what of the settings may be a surprise.
+fn tell_of(settings: &Settings, dev: bool) {
+    warn_of_insecurity(settings, dev);
+    if !settings.unknown_variables.is_empty() {
+        let names = settings.unknown_variables.join(", ");
+        tracing::warn!("no setting is named by the environment's {names}");
+    }
+    if settings.relay_is_off() {
+        tracing::info!(
+            "/echo and /broadcast are off on addresses other than loopback; \
+             --dev or [routes] in the configuration switches them on"
+        );
+    }
 }
 
 /// Says when anybody may do everything, and when somebody may expect it in vain.

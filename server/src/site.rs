@@ -6,12 +6,14 @@ use hioload::control::DebugEndpoint;
 use hioload::http::{BodyPart, Upload};
 use hioload::hub::{Change, Delivery};
 use hioload::{
-    App, Close, CloseCode, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade,
+    App, Close, CloseCode, Conn, Echo, Handle, Message, Refusal, Request, Response, Shard, Turn,
+    Upgrade,
 };
+use hioload_store::Store;
 
 use crate::admin::{self, Admin};
 use crate::broadcast::Broadcast;
-use crate::chat::{self, Call, Chat, ChatMetrics, Client, Identity, Method, Rules};
+use crate::chat::{self, Call, Chat, ChatMetrics, Client, Identity, Journal, Method, Rules};
 use crate::config::Settings;
 use crate::page::{self, Asset};
 
@@ -91,6 +93,7 @@ pub(crate) struct Site {
     echo: Echo,
     broadcast: Broadcast,
     chat: Chat,
+    store: Option<Store>,
     chat_metrics: ChatMetrics,
 }
 
@@ -109,14 +112,18 @@ impl Site {
         routes: Routes,
         rules: Rules,
         chat_metrics: ChatMetrics,
-        handle: Handle,
+        store: Option<Store>,
+        shard: &Shard,
         debug: DebugEndpoint,
         admin: Admin,
     ) -> Self {
+        let handle = shard.handle();
+        let journal = Journal::new(store.clone(), rules.settings(), shard.index());
         Self {
             routes,
-            chat: Chat::new(rules, &chat_metrics, handle.clone()),
+            chat: Chat::new(rules, &chat_metrics, handle.clone(), journal),
             chat_metrics,
+            store,
             handle,
             debug,
             admin,
@@ -152,6 +159,12 @@ impl Site {
         };
         *service = Service::Api(Box::new(Call::new(method)));
         Upload::stream(MAX_CALL)
+    }
+
+    fn metrics(&self) -> String {
+        let mut all = self.handle.metrics().render() + &self.chat_metrics.render();
+        all.extend(self.store.as_ref().map(Store::metrics));
+        all
     }
 
     /// The chat on this shard, for what other shards ask of it.
@@ -263,7 +276,7 @@ impl App for Site {
                 .header("Cache-Control", "no-store"),
             Route::Metrics => Response::ok(
                 "text/plain; version=0.0.4; charset=utf-8",
-                (self.handle.metrics().render() + &self.chat_metrics.render()).into_bytes(),
+                self.metrics().into_bytes(),
             ),
             Route::DebugState => self.debug.answer(request),
             Route::Api | Route::AdminCall => Response::not_found(),

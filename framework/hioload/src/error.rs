@@ -73,6 +73,9 @@ pub enum Error {
     /// The app refused to start; see [`App::check`](crate::App::check).
     #[error("the app cannot serve: {0}")]
     App(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What a hub had before could not be [restored](crate::hub::Hub::restore).
+    #[error("a hub cannot be restored: {0}")]
+    Restore(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A shard's thread panicked: a defect in the app or in hioload.
     #[error("shard {shard} panicked; the server stopped")]
     ShardPanicked {
@@ -110,6 +113,7 @@ impl Error {
             | Self::HandOver(_)
             | Self::Inherit(_)
             | Self::Driver(_)
+            | Self::Restore(_)
             | Self::System { .. } => Fault::System,
             Self::App(_) => Fault::App,
             Self::ShardPanicked { .. } => Fault::Defect,

@@ -15,6 +15,13 @@
 //! [`Start`] arrives, once. Elsewhere a new subscriber may see a message that
 //! was published just before it subscribed, and miss the next one.
 //!
+//! # In two steps
+//! A message of an ordered topic that must be somewhere else before anybody sees
+//! it, such as on a disk, is published in two steps on the topic's home:
+//! [`reserve`](TurnHub::reserve) numbers it, and
+//! [`publish_at`](TurnHub::publish_at) sends it on later.
+//! [`Hub::restore`] gives a hub back what it had before the start.
+//!
 //! # Filters
 //! A topic is any string. [`subscribe_filter`](ConnHub::subscribe_filter)
 //! subscribes to all topics that match, with the wildcards of MQTT 5.0
@@ -36,6 +43,7 @@ mod options;
 mod position;
 mod publication;
 mod recent;
+mod restore;
 mod seed;
 mod shared;
 mod topics;
@@ -46,6 +54,7 @@ pub use filter::{FilterError, MAX_LEVELS, MAX_SINGLES};
 pub use options::{History, Hub, HubId, MAX_HUBS, MAX_TOPIC, Slow};
 pub use position::{Epoch, Past, Place, Position, Start};
 pub use publication::{Change, Changed, Delivery};
+pub use restore::{Restore, Restored};
 
 pub(crate) use encoded::Encoded;
 pub(crate) use home::Home;

@@ -8,7 +8,7 @@ mod request;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use hioload::hub::HubId;
+use hioload::hub::{HubId, Place};
 use hioload::{CloseCode, Conn, ConnId, PublishOutcome, Reservation, Turn};
 use hioload_centrifugo::{
     Disconnect, Error, History, PresenceOf, Push, Replies, Unsubscribed, json_body,
@@ -18,11 +18,11 @@ use serde::Deserialize;
 use super::client::Client;
 use super::commands::unix_millis;
 use super::history::Query;
-use super::subscribe::written;
+use super::journal::Carried;
 use super::token::Expiry;
 use super::{Chat, disconnect, found, send};
 use crate::site::{Service, Site};
-use answer::{Done, Published, malformed};
+use answer::{Done, malformed};
 pub(super) use once::Once;
 pub(crate) use request::Method;
 use request::{Batch, Broadcast, Everything, OfUser, PublishTo, RefreshOf, Written};
@@ -258,14 +258,8 @@ impl Chat {
             }
             Method::HistoryRemove => {
                 let of: PresenceOf<'_> = parse(body)?;
-                let namespace = self.with_history(&of.channel)?;
                 call.expect(1);
-                let channel: Box<str> = of.channel.as_ref().into();
-                let (home, hub) = (self.home(namespace, &channel), self.hubs[namespace]);
-                self.part(conn, call, 0, home, move |_, turn, back| {
-                    turn.hub(hub).forget_past(&channel);
-                    back.tell(Done::Nothing);
-                });
+                self.forget_part(conn, call, &of.channel)?;
             }
             Method::Subscribe | Method::Unsubscribe | Method::Disconnect => {
                 let of: OfUser<'_> = parse(body)?;
@@ -388,6 +382,17 @@ impl Chat {
                 }
             });
         }
+        if self.journal.keeps(namespace) {
+            let body = json_body(&written.data, None, written.tags.as_deref(), unix_millis());
+            let (channel, body) = (Box::<str>::from(channel), Carried::Text(body.into()));
+            return self.part(conn, call, part, home, move |chat, turn, back| {
+                if let Some(back) = chat.once.begin(turn.now(), &channel, &key, back) {
+                    chat.publish_safely(turn, namespace, &channel, body, |outcome| {
+                        back.tell(outcome.map_or_else(Done::Failed, Done::published));
+                    });
+                }
+            });
+        }
         // For the look at what became of it.
         let Ok(second) = self.handle.reserve(home) else {
             call.done(part, Done::Failed(Error::Internal));
@@ -405,6 +410,22 @@ impl Chat {
                 publishing.publish(turn, second, back);
             }
         });
+    }
+
+    fn forget_part(&self, conn: &Conn<'_>, call: &mut Step, channel: &str) -> Result<(), Error> {
+        let namespace = self.with_history(channel)?;
+        let channel: Box<str> = channel.into();
+        let (home, hub) = (self.home(namespace, &channel), self.hubs[namespace]);
+        self.part(conn, call, 0, home, move |chat, turn, back| {
+            if chat.journal.keeps(namespace) {
+                return chat.forget_safely(namespace, &channel, |outcome| {
+                    back.tell(outcome.map_or_else(Done::Failed, |_| Done::Nothing));
+                });
+            }
+            turn.hub(hub).forget_past(&channel);
+            back.tell(Done::Nothing);
+        });
+        Ok(())
     }
 
     fn presence_part(&self, conn: &Conn<'_>, call: &mut Step, channel: &str) -> Result<(), Error> {
@@ -602,10 +623,10 @@ impl Publishing {
                 })
         });
         match past {
-            Some(past) if self.numbered => Done::result(&Published {
+            Some(past) if self.numbered => Done::published(Some(Place {
                 offset: before + 1,
-                epoch: written(past.place.epoch),
-            }),
+                ..past.place
+            })),
             Some(_) => Done::Nothing,
             None => Done::Failed(Error::Internal),
         }

@@ -31,6 +31,8 @@ pub(crate) struct Client {
     pub(super) rates: Rates,
     /// Questions to homes that are not answered yet.
     pub(super) asks: u32,
+    /// Publications that are not safe yet.
+    pub(super) publishing: u32,
     /// When what the token granted ends, with the delay for a new one.
     pub(super) expires: Option<Nanos>,
     /// The one timer, when it is due, and its key.
@@ -149,6 +151,7 @@ impl Client {
             seat: None,
             rates: Rates::default(),
             asks: 0,
+            publishing: 0,
             expires: None,
             timer: None,
             key: 0,

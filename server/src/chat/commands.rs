@@ -11,6 +11,7 @@ use hioload_centrifugo::{
 use super::Chat;
 use super::client::Client;
 use super::history::Query;
+use super::journal::Carried;
 use super::rules::{Act, Asker};
 
 impl Chat {
@@ -56,11 +57,14 @@ impl Chat {
             }
             Request::Publish(publish) => {
                 required(&publish.channel)?;
-                let published = self.publish(conn, client, publish)?;
-                if published.is_ok() {
-                    replies.answer(id, &Answer::Publish(Empty {}));
+                match self.publish(conn, client, id, publish)? {
+                    Ok(Published::Now) => {
+                        replies.answer(id, &Answer::Publish(Empty {}));
+                        Ok(())
+                    }
+                    Ok(Published::AnsweredLater) => Ok(()),
+                    Err(error) => Err(error),
                 }
-                published
             }
             Request::Presence(of) => {
                 required(&of.channel)?;
@@ -122,9 +126,10 @@ impl Chat {
     fn publish(
         &mut self,
         conn: &mut Conn<'_>,
-        client: &Client,
+        client: &mut Client,
+        command: u32,
         publish: &Publish<'_>,
-    ) -> Result<Result<(), Error>, Disconnect> {
+    ) -> Result<Result<Published, Error>, Disconnect> {
         let Some(data) = publish.data else {
             return Err(Disconnect::BadRequest);
         };
@@ -135,22 +140,24 @@ impl Chat {
         };
         let sub = client.subs.get(channel);
         let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
-        let hub = self.hubs[namespace];
-        let outcome = match data {
+        let body = match data {
             Payload::Json(data) => {
-                let body = json_body(data.get(), Some(&info), None, unix_millis());
-                conn.hub(hub).publish_all(channel, &body)
+                Carried::Text(json_body(data.get(), Some(&info), None, unix_millis()).into())
             }
             Payload::Bytes(data) => {
                 let body = protobuf_body(data, &info, unix_millis());
-                let body = body.map_err(|_unwritable| Disconnect::Internal)?;
-                conn.hub(hub).publish_all(channel, &body[..])
+                Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?.into())
             }
         };
-        Ok(match outcome {
+        if self.journal.keeps(namespace) {
+            let asked = self.publish_from(conn, client, command, namespace, channel, body);
+            return Ok(asked.map(|()| Published::AnsweredLater));
+        }
+        let hub = self.hubs[namespace];
+        Ok(match conn.hub(hub).publish_all(channel, body.message()) {
             PublishOutcome::Published | PublishOutcome::Congested => {
                 self.counters.publications.add(1);
-                Ok(())
+                Ok(Published::Now)
             }
             PublishOutcome::Full => Err(Error::Internal),
         })
@@ -208,6 +215,13 @@ impl Chat {
 pub(super) fn unix_millis() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// When a publication is answered.
+enum Published {
+    Now,
+    /// By its channel's home, once it is safe.
+    AnsweredLater,
 }
 
 /// A command about a channel names it.

@@ -1,11 +1,12 @@
 //! What only a channel's home knows: its history, who is there. It is asked by
 //! a task, and answers by another one, whose place is taken beforehand.
 
-use hioload::hub::HubId;
+use hioload::hub::{HubId, Place};
 use hioload::{Conn, Turn};
-use hioload_centrifugo::{Answer, Error, History, Past, Publication, Replies};
+use hioload_centrifugo::{Answer, Empty, Error, History, Past, Publication, Replies};
 
 use super::client::Client;
+use super::journal::Carried;
 use super::subscribe::written;
 use super::written::body;
 use super::{Chat, found, send};
@@ -18,6 +19,10 @@ const MAX_ANSWER: usize = 256 << 10;
 /// Questions of a client that may be on their way at once: what answers hold is
 /// not yet bounded by what may wait for the client.
 const MAX_ASKS: u32 = 16;
+
+/// Publications of a client that may wait to be safe at once: a full batch of
+/// them takes the store some milliseconds.
+const MAX_PUBLISHING: u32 = 256;
 
 /// What a client wants to know of a channel's history.
 pub(super) struct Query {
@@ -123,6 +128,56 @@ impl Chat {
         let asked = self.handle.post::<Site, _>(home, task);
         asked.map_err(|full| refused(&full))?;
         client.asks += 1;
+        Ok(())
+    }
+
+    /// Has a home publish what a client wants published, and answer once it is
+    /// safe.
+    pub(super) fn publish_from(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        namespace: usize,
+        channel: &str,
+        body: Carried,
+    ) -> Result<(), Error> {
+        if client.publishing >= MAX_PUBLISHING {
+            return Err(Error::TooManyRequests);
+        }
+        let (asker, encoding) = (conn.id(), client.encoding);
+        let back = self.handle.reserve(conn.shard());
+        let back = back.map_err(|full| refused(&full))?;
+        let tell = move |outcome: Result<Option<Place>, Error>| {
+            let told =
+                back.post::<Site, _>(move |site: &mut Site, turn: &mut Turn<'_, Service>| {
+                    if outcome.is_ok() {
+                        site.chat().counters.publications.add(1);
+                    }
+                    let Some((mut conn, client)) = found(turn, asker) else {
+                        return;
+                    };
+                    client.publishing -= 1;
+                    let mut replies = Replies::new(encoding);
+                    match outcome {
+                        Ok(_) => replies.answer(command, &Answer::Publish(Empty {})),
+                        Err(error) => replies.error(command, error),
+                    }
+                    send(&mut conn, &replies);
+                });
+            if let Err(stopped) = told {
+                tracing::debug!(%stopped, "a publisher is gone");
+            }
+        };
+        let home = self.home(namespace, channel);
+        let channel: Box<str> = channel.into();
+        let task = move |site: &mut Site, turn: &mut Turn<'_, Service>| {
+            site.chat()
+                .publish_safely(turn, namespace, &channel, body, tell);
+        };
+        let asked = self.handle.post::<Site, _>(home, task);
+        asked.map_err(|full| refused(&full))?;
+        client.publishing += 1;
         Ok(())
     }
 

@@ -172,7 +172,7 @@ impl Rules {
         }
     }
 
-    pub(super) fn settings(&self) -> &ChatSettings {
+    pub(crate) fn settings(&self) -> &ChatSettings {
         &self.inner.settings
     }
 

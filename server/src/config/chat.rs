@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hioload::hub::{History, Hub, MAX_HUBS};
+use hioload_store::Kept;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -321,6 +322,8 @@ pub(crate) struct Namespace {
     pub(crate) allow_history: Who,
     pub(crate) max_channels: usize,
     memory: usize,
+    /// Publications are written to the store before anybody sees them.
+    pub(crate) persist: bool,
 }
 
 impl Default for Namespace {
@@ -340,6 +343,7 @@ impl Default for Namespace {
             allow_history: Who::Nobody,
             max_channels: 100_000,
             memory: 64 << 20,
+            persist: false,
         }
     }
 }
@@ -387,14 +391,26 @@ impl Namespace {
             .through_app(true)
     }
 
+    /// What the store keeps of it.
+    pub(super) fn kept(&self) -> Kept {
+        Kept {
+            name: self.name.clone(),
+            size: self.history_size as u64,
+            ttl: self.history_ttl.0,
+        }
+    }
+
+    /// Where it is in the file.
+    pub(super) fn place(&self) -> String {
+        if self.name.is_empty() {
+            "[channel]".to_owned()
+        } else {
+            format!("[[namespace]] {:?}", self.name)
+        }
+    }
+
     fn check(&self) -> Result<(), ChatError> {
-        let place = || {
-            if self.name.is_empty() {
-                "[channel]".to_owned()
-            } else {
-                format!("[[namespace]] {:?}", self.name)
-            }
-        };
+        let place = || self.place();
         if self.history_size > MAX_HISTORY {
             return Err(ChatError::HistorySize {
                 place: place(),

@@ -13,9 +13,10 @@ const PREFIX: &str = "HIOLOAD_";
 
 /// The tables of the file, longest first, so that a setting is looked for in the
 /// innermost one.
-const TABLES: [&[&str]; 12] = [
+const TABLES: [&[&str]; 13] = [
     &["client", "rates"],
     &["backpressure"],
+    &["persistence"],
     &["timeouts"],
     &["channel"],
     &["deflate"],

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::filter::{self, FilterError};
 use super::options::HubId;
-use super::position::{Past, Position};
+use super::position::{Past, Place, Position};
 use super::topics::Kind;
 use crate::app::{Message, Prepared, PublishOutcome};
 use crate::server::{Handle, InboxFull};
@@ -209,9 +209,30 @@ impl TurnHub<'_> {
     /// nothing where the topic is not known: on other shards than its
     /// [home](HandleHub::home).
     pub fn forget_past(&mut self, topic: &str) {
+        self.cx.forget_past(self.hub, topic);
+    }
+
+    /// Numbers a message of an ordered topic that
+    /// [`publish_at`](Self::publish_at) brings later; until it has come, others
+    /// are refused unless they are numbered too, and the topic is not forgotten.
+    /// `None`: this is not the topic's [home](HandleHub::home), or more is on
+    /// its way to other shards than they have room for.
+    pub fn reserve(&mut self, topic: &str) -> Option<Place> {
+        self.cx.reserve(self.hub, topic)
+    }
+
+    /// Gives up the number that was reserved last of a topic.
+    pub fn release(&mut self, topic: &str) {
         if let Some(home) = self.cx.homes[self.hub.index()].as_mut() {
-            home.forget(topic);
+            home.release(topic);
         }
+    }
+
+    /// Publishes a message with the number that was reserved for it, in the
+    /// order of numbers. It is not refused: whoever reserves bounds what is on
+    /// its way.
+    pub fn publish_at<'m>(&mut self, topic: &str, message: impl Into<Message<'m>>, place: Place) {
+        self.cx.publish_at(self.hub, topic, message.into(), place);
     }
 
     /// Subscribers of a topic on all shards. Filters are not counted.

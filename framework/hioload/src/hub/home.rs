@@ -14,6 +14,7 @@ use hioload_platform::clock::nanos;
 use super::encoded::Encoded;
 use super::options::Hub;
 use super::position::{Epoch, Place, Position, Start};
+use super::restore::Restored;
 use super::seed::HashSeed;
 
 /// What a topic takes beside its name and messages: entries of the tables.
@@ -54,6 +55,8 @@ struct Topic {
     epoch: Epoch,
     /// That of the last message.
     offset: u64,
+    /// The last one given to a message that is not there yet, or `offset`.
+    reserved: u64,
     /// The latest messages; the last one has `offset`.
     history: VecDeque<Encoded>,
     last: Option<Encoded>,
@@ -65,7 +68,8 @@ struct Topic {
 struct Record {
     topic: Arc<str>,
     place: Place,
-    at: Nanos,
+    /// When it is too old.
+    until: Nanos,
 }
 
 impl Topic {
@@ -112,16 +116,74 @@ impl Home {
     }
 
     /// Numbers a message and keeps it. `subscribed` tells which topics must
-    /// not be forgotten.
+    /// not be forgotten. `None`: numbers are [reserved](Self::reserve).
     pub(crate) fn publish(
         &mut self,
         name: &Arc<str>,
         message: &Encoded,
         now: Nanos,
         subscribed: impl Fn(&str) -> bool,
-    ) -> Place {
+    ) -> Option<Place> {
         self.expire(now);
+        let topic = self.topic(name);
+        if topic.reserved > topic.offset {
+            return None;
+        }
+        topic.reserved += 1;
+        Some(self.keep(name, message, now, subscribed))
+    }
+
+    /// Numbers a message that comes later, by [`place`](Self::place). Until
+    /// then the topic is not forgotten.
+    pub(crate) fn reserve(&mut self, name: &Arc<str>) -> Place {
+        let topic = self.topic(name);
+        topic.reserved += 1;
+        Place {
+            epoch: topic.epoch,
+            offset: topic.reserved,
+        }
+    }
+
+    /// Gives up the number reserved last.
+    pub(crate) fn release(&mut self, name: &str) {
+        if let Some(topic) = self.topics.get_mut(name) {
+            topic.reserved = topic.offset.max(topic.reserved.saturating_sub(1));
+        }
+    }
+
+    /// Keeps the message with the number reserved first; `false`: it is not this
+    /// one.
+    pub(crate) fn place(
+        &mut self,
+        name: &Arc<str>,
+        message: &Encoded,
+        place: Place,
+        now: Nanos,
+        subscribed: impl Fn(&str) -> bool,
+    ) -> bool {
+        self.expire(now);
+        let topic = self.topic(name);
+        let next = Place {
+            epoch: topic.epoch,
+            offset: topic.offset + 1,
+        };
+        let is_next = topic.reserved > topic.offset && place == next;
+        if is_next {
+            self.keep(name, message, now, subscribed);
+        }
+        is_next
+    }
+
+    /// Keeps the next message of a topic.
+    fn keep(
+        &mut self,
+        name: &Arc<str>,
+        message: &Encoded,
+        now: Nanos,
+        subscribed: impl Fn(&str) -> bool,
+    ) -> Place {
         let (size, retain) = (self.size, self.retain);
+        let until = now.saturating_add(self.ttl);
         let topic = self.topic(name);
         topic.offset += 1;
         let place = topic.place();
@@ -145,7 +207,7 @@ impl Home {
             self.log.push_back(Record {
                 topic: Arc::clone(name),
                 place,
-                at: now,
+                until,
             });
             self.compact();
         }
@@ -243,13 +305,57 @@ impl Home {
         }
     }
 
+    /// A topic as it was before the start. Those that come are in any order;
+    /// [`restored`](Self::restored) follows the last.
+    pub(crate) fn restore(&mut self, known: &Restored<'_>, now: Nanos) {
+        let name: Arc<str> = known.topic.into();
+        let Place { epoch, offset } = known.place;
+        let (size, retain) = (self.size, self.retain);
+        let topic = self.topic(&name);
+        *topic = Topic {
+            epoch,
+            offset,
+            reserved: offset,
+            history: VecDeque::new(),
+            last: None,
+            used: true,
+        };
+        let skipped = known.messages.len().saturating_sub(size);
+        let mut bytes = 0;
+        if retain && let Some((_, last)) = known.messages.last() {
+            bytes += cost(&last.0);
+            topic.last = Some(last.0.clone());
+        }
+        let messages = &known.messages[skipped..];
+        topic
+            .history
+            .extend(messages.iter().map(|(_, message)| message.0.clone()));
+        let first = topic.first();
+        bytes += topic.history.iter().map(cost).sum::<usize>();
+        self.bytes += bytes;
+        self.kept += messages.len();
+        let records = (first..).zip(messages).map(|(offset, (left, _))| Record {
+            topic: Arc::clone(&name),
+            place: Place { epoch, offset },
+            until: now.saturating_add(nanos(*left)),
+        });
+        self.log.extend(records);
+        if self.bytes > self.memory {
+            self.restored();
+        }
+    }
+
+    /// Puts what was restored in the order of time, and gives up the oldest of
+    /// it if it is too much.
+    pub(crate) fn restored(&mut self) {
+        let order = |record: &Record| (record.until, record.place.offset);
+        self.log.make_contiguous().sort_by_key(order);
+        self.make_room(|_| false);
+    }
+
     /// Gives up what is too old.
     pub(crate) fn expire(&mut self, now: Nanos) {
-        while self
-            .log
-            .front()
-            .is_some_and(|oldest| oldest.at.saturating_add(self.ttl) <= now)
-        {
+        while self.log.front().is_some_and(|oldest| oldest.until <= now) {
             self.drop_oldest();
         }
     }
@@ -270,6 +376,7 @@ impl Home {
             Topic {
                 epoch: Epoch(seed.hash_one(*epochs)),
                 offset: 0,
+                reserved: 0,
                 history: VecDeque::new(),
                 last: None,
                 used: false,
@@ -332,8 +439,9 @@ impl Home {
                 continue;
             }
             self.bytes -= topic.last.take().as_ref().map_or(0, cost);
-            if subscribed(&name) {
-                // Bounded by the subscriptions there may be.
+            if subscribed(&name) || topic.reserved > topic.offset {
+                // Bounded by the subscriptions there may be, and by what whoever
+                // reserves may have on the way.
                 self.clock.push_back(name);
             } else {
                 self.bytes -= TOPIC + name.len();
@@ -377,6 +485,7 @@ mod tests {
     fn publish(home: &mut Home, topic: &str, now: Nanos) -> Place {
         let next = home.topics.get(topic).map_or(1, |topic| topic.offset + 1);
         let place = home.publish(&topic.into(), &message(next), now, |_| false);
+        let place = place.expect("nothing is reserved");
         assert_eq!(place.offset, next);
         place
     }
@@ -392,6 +501,88 @@ mod tests {
             start,
             replay.into_iter().map(|(offset, _)| offset).collect(),
         )
+    }
+
+    #[test]
+    fn what_is_numbered_first_is_kept_later_in_its_order() {
+        let mut home = home(&keeps(3));
+        let name: Arc<str> = "t".into();
+        publish(&mut home, "t", 0);
+        let (second, third) = (home.reserve(&name), home.reserve(&name));
+        assert_eq!((second.offset, third.offset), (2, 3));
+        let other = home.publish(&name, &message(9), 0, |_| false);
+        assert_eq!(other, None, "its number would be in between");
+        let place = |home: &mut Home, place: Place| {
+            home.place(&name, &message(place.offset), place, 0, |_| false)
+        };
+        assert!(!place(&mut home, third), "not before the second");
+        let (start, _) = join(&mut home, Position::Now, 0);
+        assert_eq!(start.place.offset, 1, "nobody sees what is on its way");
+        assert!(place(&mut home, second));
+        assert!(!place(&mut home, second), "once");
+        home.release("t");
+        assert!(!place(&mut home, third), "it was given up");
+        assert_eq!(publish(&mut home, "t", 0).offset, 3);
+        assert_eq!(join(&mut home, Position::Latest(9), 0).1, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_topic_with_numbers_on_their_way_is_not_forgotten() {
+        let mut hub = keeps(1);
+        hub.history.memory = 4000;
+        let mut home = home(&hub);
+        let place = home.reserve(&"t".into());
+        for n in 0..100 {
+            home.publish(&format!("other {n}").into(), &message(0), 0, |_| false);
+        }
+        assert!(home.topics.len() < 20 && home.bytes <= 4000);
+        assert!(home.place(&"t".into(), &message(1), place, 0, |_| false));
+    }
+
+    #[test]
+    fn what_is_restored_goes_on_where_it_was() {
+        let mut home = home(&keeps(3));
+        let place = |offset| Place {
+            epoch: Epoch(7),
+            offset,
+        };
+        let stored = |topic, offsets: std::ops::RangeInclusive<u64>| Restored {
+            topic,
+            place: place(*offsets.end()),
+            messages: offsets
+                .map(|n| (Duration::from_secs(n), crate::Prepared(message(n))))
+                .collect(),
+        };
+        home.restore(&stored("t", 2..=5), 1000 * SECOND);
+        home.restore(&stored("u", 1..=1), 1000 * SECOND);
+        home.restored();
+        assert_eq!(home.kept, 4, "as many as the hub keeps");
+        let (start, replayed) = join(&mut home, Position::After(place(3)), 1000 * SECOND);
+        assert_eq!((start.recovered, start.place), (true, place(5)));
+        assert_eq!(replayed, [4, 5]);
+        let beyond = Position::After(place(6));
+        assert!(!join(&mut home, beyond, 1000 * SECOND).0.recovered);
+        // Each is kept for what was left of its time.
+        home.expire(1001 * SECOND);
+        assert_eq!(home.kept, 3);
+        home.expire(1003 * SECOND);
+        assert_eq!(home.kept, 2);
+        assert_eq!(publish(&mut home, "t", 1003 * SECOND), place(6));
+        assert_eq!(
+            join(&mut home, Position::Latest(9), 1003 * SECOND).1,
+            [4, 5, 6]
+        );
+
+        let mut hub = keeps(100);
+        hub.history.memory = 6000;
+        let mut small = self::home(&hub);
+        for topic in ["a", "b", "c", "d"] {
+            small.restore(&stored(topic, 1..=10), 0);
+        }
+        small.restored();
+        assert!(small.bytes <= 6000 && small.kept > 10, "{}", small.kept);
+        let kept = small.log.iter().map(|record| record.place.offset).min();
+        assert!(kept > Some(5), "the oldest go first: {kept:?}");
     }
 
     #[test]
@@ -514,7 +705,8 @@ mod tests {
         hub.history.memory = 10_000;
         let mut home = home(&hub);
         let first = |home: &mut Home, name: &str| {
-            home.publish(&name.into(), &message(0), 0, |topic| topic == "t")
+            let place = home.publish(&name.into(), &message(0), 0, |topic| topic == "t");
+            place.expect("nothing is reserved")
         };
         let (kept, gone) = (first(&mut home, "t"), first(&mut home, "u"));
         for round in 0..1000 {

@@ -1,9 +1,11 @@
 //! What a hub is declared with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hioload_protocol::CloseCode;
 
+use super::restore::{Restore, Source};
 use crate::error::ConfigError;
 
 /// Hubs of a server at most, the default one among them. Each costs 34 KiB,
@@ -55,6 +57,7 @@ pub struct Hub {
     pub(crate) slow: Slow,
     pub(crate) through_app: bool,
     pub(crate) report: bool,
+    pub(crate) source: Option<Source>,
 }
 
 impl Hub {
@@ -70,6 +73,7 @@ impl Hub {
             slow: Slow::default(),
             through_app: false,
             report: false,
+            source: None,
         }
     }
 
@@ -121,6 +125,14 @@ impl Hub {
     #[must_use]
     pub fn report(mut self, report: bool) -> Self {
         self.report = report;
+        self
+    }
+
+    /// Begins with the topics that `source` knows: their epochs and offsets go
+    /// on. For an ordered hub.
+    #[must_use]
+    pub fn restore(mut self, source: Arc<dyn Restore>) -> Self {
+        self.source = Some(Source(source));
         self
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct Publication {
     pub(crate) hub: HubId,
     pub(crate) topic: Arc<str>,
     pub(crate) encoded: Encoded,
-    /// Given by the home of an ordered topic.
+    /// Given by the home of an ordered topic. On the way to it: reserved there.
     pub(crate) place: Option<Place>,
     /// The connection that published it and does not want it, and its shard.
     pub(crate) except: Option<(usize, Token)>,
@@ -30,6 +30,8 @@ pub(crate) enum Request {
     Join(Join),
     /// To forget the last message.
     Clear { hub: HubId, topic: Arc<str> },
+    /// To forget the messages kept.
+    Forget { hub: HubId, topic: Arc<str> },
 }
 
 impl Request {
@@ -37,7 +39,7 @@ impl Request {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Publish(publication) => publication.encoded.len(),
-            Self::Join(_) | Self::Clear { .. } => 0,
+            Self::Join(_) | Self::Clear { .. } | Self::Forget { .. } => 0,
         }
     }
 }

@@ -84,7 +84,9 @@ impl Shard {
             mask_seed,
             handle: self.handle.clone(),
         };
-        Ok(ShardCore::new(app, parts))
+        let mut core = ShardCore::new(app, parts);
+        core.restore().map_err(Error::Restore)?;
+        Ok(core)
     }
 
     /// Which one, from 0.

@@ -14,7 +14,7 @@ use super::tls::Scratch;
 use crate::client::{ClientTls, Dial, DialsFull};
 use crate::config::{MAX_SHARDS, Rules};
 use crate::http::Proxies;
-use crate::hub::{Home, HubId, Publication, Recent, SharedHub, TopicId, Topics, Work};
+use crate::hub::{Home, HubId, Publication, Recent, SharedHub, TopicId, Topics, Work, is_topic};
 use crate::metrics::{BackpressureAction, Metrics, ShardMetrics};
 use crate::offload::Desk;
 use crate::server::Handle;
@@ -154,6 +154,28 @@ impl Context {
             metrics: parts.handle.metrics(),
             handle: parts.handle,
         }
+    }
+
+    /// Gives this shard's homes what they had before the start.
+    pub(crate) fn restore(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let Self {
+            homes,
+            handle,
+            now,
+            shard,
+            ..
+        } = self;
+        for (home, shared) in homes.iter_mut().zip(handle.hubs().iter()) {
+            let (Some(home), Some(source)) = (home, &shared.options.source) else {
+                continue;
+            };
+            let is_home = |topic: &str| is_topic(topic) && shared.home(topic) == *shard;
+            source
+                .0
+                .restore(&is_home, &mut |topic| home.restore(&topic, *now))?;
+            home.restored();
+        }
+        Ok(())
     }
 
     pub(crate) fn metrics(&self) -> &ShardMetrics {

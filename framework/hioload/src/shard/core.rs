@@ -52,6 +52,11 @@ impl<A: App> ShardCore<A> {
         }
     }
 
+    /// Gives the homes what they had before the start.
+    pub(crate) fn restore(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        self.cx.restore()
+    }
+
     /// A turn begins at `now`.
     pub(crate) fn begin(&mut self, now: Nanos) {
         self.cx.now = now;

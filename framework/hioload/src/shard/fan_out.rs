@@ -126,6 +126,11 @@ impl<A: App> ShardCore<A> {
                     home.clear(&topic);
                 }
             }
+            Request::Forget { hub, topic } => {
+                if let Some(home) = &mut self.cx.homes[hub.index()] {
+                    home.forget(&topic);
+                }
+            }
         }
     }
 
@@ -135,7 +140,8 @@ impl<A: App> ShardCore<A> {
         let shared = cx.topics.hubs().get(publication.hub);
         let hash = shared.interest.hash(&publication.topic);
         let shards = shared.interest.shards(&publication.topic, hash);
-        if !cx.outgoing.has_room(shards) {
+        let reserved = publication.place;
+        if reserved.is_none() && !cx.outgoing.has_room(shards) {
             // It has no place yet: there is no gap, and nobody gets it.
             cx.metrics().backpressure(BackpressureAction::Refused);
             return;
@@ -145,11 +151,24 @@ impl<A: App> ShardCore<A> {
         };
         let subscribed = |topic: &str| shared.subscribers(topic) > 0;
         let (topic, encoded) = (&publication.topic, &publication.encoded);
-        publication.place = Some(home.publish(topic, encoded, cx.now, subscribed));
+        publication.place = match reserved {
+            None => home.publish(topic, encoded, cx.now, subscribed),
+            Some(place) => home
+                .place(topic, encoded, place, cx.now, subscribed)
+                .then_some(place),
+        };
+        if publication.place.is_none() {
+            cx.metrics().backpressure(BackpressureAction::Refused);
+            return;
+        }
         let publication = Arc::new(publication);
         let entry = || InboxEntry::Publish(Arc::clone(&publication));
-        let pushed = cx.outgoing.push(shards, entry);
-        debug_assert_ne!(pushed, Pushed::Full, "there was room");
+        if reserved.is_some() {
+            cx.outgoing.push_numbered(shards, entry);
+        } else {
+            let pushed = cx.outgoing.push(shards, entry);
+            debug_assert_ne!(pushed, Pushed::Full, "there was room");
+        }
         if shards & (1 << cx.shard) != 0 {
             self.fan_out(&publication);
         }

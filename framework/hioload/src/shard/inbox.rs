@@ -355,6 +355,15 @@ impl Outgoing {
         pushed
     }
 
+    /// Hands what `entry` makes to every shard in `targets` but this one. Never
+    /// refused: there was room when it was numbered, and whoever numbered it
+    /// bounds what has come since.
+    pub(crate) fn push_numbered(&mut self, targets: u64, entry: impl Fn() -> InboxEntry) {
+        for target in bits(targets & !(1 << self.shard)) {
+            self.append(target, entry());
+        }
+    }
+
     /// Hands an answer to another shard, after all that was handed to it
     /// before. Never refused: whoever asked was counted.
     pub(crate) fn push_reserved(&mut self, target: usize, entry: InboxEntry) {

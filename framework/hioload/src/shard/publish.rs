@@ -9,7 +9,7 @@ use super::context::Context;
 use super::inbox::{InboxEntry, Pushed};
 use crate::app::{Message, PublishOutcome};
 use crate::hub::{
-    Changed, Encoded, HubId, Join, Kind, News, Parts, Position, Publication, Request,
+    Changed, Encoded, HubId, Join, Kind, News, Parts, Place, Position, Publication, Request,
     SubscribeOutcome, Work, is_topic,
 };
 use crate::metrics::BackpressureAction;
@@ -108,6 +108,54 @@ impl Context {
             Pushed::Accepted => PublishOutcome::Published,
             Pushed::Congested => PublishOutcome::Congested,
             Pushed::Full => self.refused(),
+        }
+    }
+
+    /// The number of a message that comes later, at the topic's home.
+    pub(crate) fn reserve(&mut self, hub: HubId, topic: &str) -> Option<Place> {
+        let shared = self.topics.hubs().get(hub);
+        if !is_topic(topic) || shared.home(topic) != self.shard {
+            return None;
+        }
+        let shards = shared.interest.shards(topic, shared.interest.hash(topic));
+        if !self.outgoing.has_room(shards) || self.work.len() >= WORK {
+            self.metrics().backpressure(BackpressureAction::Refused);
+            return None;
+        }
+        let topic = self.shared_name(hub, topic);
+        let home = self.homes[hub.index()].as_mut()?;
+        Some(home.reserve(&topic))
+    }
+
+    /// A message whose number was reserved, after all that was left to do
+    /// before.
+    pub(crate) fn publish_at(
+        &mut self,
+        hub: HubId,
+        topic: &str,
+        message: Message<'_>,
+        place: Place,
+    ) {
+        self.metrics().publishes.add(1);
+        let publication = Publication {
+            hub,
+            topic: self.shared_name(hub, topic),
+            encoded: Encoded::new(message),
+            place: Some(place),
+            except: None,
+        };
+        self.work
+            .push_back(Work::Home(Request::Publish(publication)));
+    }
+
+    /// Forgets what is kept, after all that was left to do before.
+    pub(crate) fn forget_past(&mut self, hub: HubId, topic: &str) {
+        if !self.work.is_empty() {
+            let topic = self.shared_name(hub, topic);
+            self.work
+                .push_back(Work::Home(Request::Forget { hub, topic }));
+        } else if let Some(home) = self.homes[hub.index()].as_mut() {
+            home.forget(topic);
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use hioload::Response;
+use hioload::hub::Place;
 use hioload_centrifugo::{Empty, Error};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use super::{Call, Method, Step};
 use crate::chat::VERSION;
 use crate::chat::rules::ServerInfo;
+use crate::chat::subscribe::written;
 
 /// What became of a part.
 #[derive(Clone, Debug)]
@@ -38,9 +40,9 @@ pub(super) struct Info {
 
 /// Where a publication is.
 #[derive(Debug, Serialize)]
-pub(super) struct Published {
-    pub(super) offset: u64,
-    pub(super) epoch: String,
+struct Published {
+    offset: u64,
+    epoch: String,
 }
 
 #[derive(Serialize)]
@@ -53,6 +55,18 @@ enum Outcome<'a> {
 impl Done {
     pub(super) fn result(result: &impl Serialize) -> Self {
         serde_json::value::to_raw_value(result).map_or(Self::Failed(Error::Internal), Self::Result)
+    }
+}
+
+impl Done {
+    /// What was published has this place.
+    pub(super) fn published(place: Option<Place>) -> Self {
+        place.map_or(Self::Nothing, |place| {
+            Self::result(&Published {
+                offset: place.offset,
+                epoch: written(place.epoch),
+            })
+        })
     }
 }
 

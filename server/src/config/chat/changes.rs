@@ -187,6 +187,7 @@ impl Namespace {
             allow_history,
             max_channels,
             memory,
+            persist,
         } = other;
         let place = if name.is_empty() {
             "channel".to_owned()
@@ -202,6 +203,7 @@ impl Namespace {
         c.fixed(fixed("recovery"), &self.recovery, recovery);
         c.fixed(fixed("positioning"), &self.positioning, positioning);
         c.fixed(fixed("memory"), &self.memory, memory);
+        c.fixed(fixed("persist"), &self.persist, persist);
         for (field, old, new) in [
             ("allow_subscribe", self.allow_subscribe, *allow_subscribe),
             ("allow_publish", self.allow_publish, *allow_publish),
