@@ -372,10 +372,23 @@ mod tests {
             offset: 7,
             positioned: true,
             was_recovering: true,
+            data: RawValue::from_string("{\"n\":1}".into()).ok(),
         };
         let mut replies = Replies::default();
         replies.answer(1, &Answer::Subscribe(&subscribed));
-        let expected = r#"{"id":1,"subscribe":{"expires":true,"ttl":5,"recoverable":true,"epoch":"e","publications":[{"data":[ 1 ],"info":{"user":"u","client":"c"},"offset":7}],"recovered":true,"offset":7,"positioned":true,"was_recovering":true}}"#;
+        let expected = r#"{"id":1,"subscribe":{"expires":true,"ttl":5,"recoverable":true,"epoch":"e","publications":[{"data":[ 1 ],"info":{"user":"u","client":"c"},"offset":7}],"recovered":true,"offset":7,"positioned":true,"was_recovering":true,"data":{"n":1}}}"#;
         assert_eq!(replies.frame(), Some(expected));
+    }
+
+    #[test]
+    fn a_refresh_is_about_no_channel() {
+        let until = Until {
+            expires: true,
+            ttl: 5,
+        };
+        let expected = r#"{"push":{"refresh":{"expires":true,"ttl":5}}}"#;
+        assert_eq!(push("", Push::Refresh(until)), expected);
+        let never = Push::Refresh(Until::default());
+        assert_eq!(push("", never), r#"{"push":{"refresh":{}}}"#);
     }
 }
