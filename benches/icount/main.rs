@@ -16,7 +16,7 @@ use hioload_benches::ascii;
 use hioload_benches::echo::{Arrival, Echo, Fastwebsockets, Ours, Soketto, Tungstenite};
 use hioload_protocol::Kind;
 
-use shard::Shard;
+use shard::{Shard, task};
 
 /// Bytes per message and messages per arrival.
 const SHAPES: [(usize, usize); 4] = [(20, 1), (20, 16), (1 << 10, 1), (16 << 10, 1)];
@@ -48,11 +48,12 @@ fn main() -> io::Result<()> {
 }
 
 /// Ours, then the peers.
-fn sides(arrival: &Arrival) -> [(&'static str, Box<dyn Echo>); 5] {
+fn sides(arrival: &Arrival) -> [(&'static str, Box<dyn Echo>); 6] {
     let small = Tungstenite::small();
     [
         ("protocol", Box::new(Ours::new(arrival))),
-        ("shard", Box::new(Shard::new(arrival))),
+        ("shard", Box::new(Shard::new(arrival, hioload::Echo))),
+        ("task", Box::new(Shard::new(arrival, task()))),
         ("tungstenite", Box::new(Tungstenite::new(arrival, small))),
         ("fastwebsockets", Box::new(Fastwebsockets::new(arrival))),
         ("soketto", Box::new(Soketto::new(arrival))),

@@ -1,5 +1,7 @@
 //! A whole shard without its driver.
 
+use hioload::App;
+use hioload::task::{self, WebSocket};
 use hioload::testing::Crowd;
 use hioload::{Config, ConnId};
 use hioload_benches::echo::{Arrival, Echo};
@@ -9,18 +11,18 @@ const TURN: u64 = 10_000;
 
 /// The echo of the framework: what a shard does between what the driver brings
 /// and what the driver is given, timers and counters included.
-pub(crate) struct Shard {
+pub(crate) struct Shard<A: App> {
     wire: Vec<u8>,
     input: Vec<u8>,
-    crowd: Crowd<hioload::Echo>,
+    crowd: Crowd<A>,
     conn: ConnId,
     answered: usize,
 }
 
-impl Shard {
-    pub(crate) fn new(arrival: &Arrival) -> Self {
+impl<A: App> Shard<A> {
+    pub(crate) fn new(arrival: &Arrival, app: A) -> Self {
         let config = Config::default();
-        let mut crowd = Crowd::new(&config, &[], hioload::Echo).expect("a configuration");
+        let mut crowd = Crowd::new(&config, &[], app).expect("a configuration");
         let conn = crowd.connect("/");
         Self {
             wire: arrival.wire().to_vec(),
@@ -32,7 +34,18 @@ impl Shard {
     }
 }
 
-impl Echo for Shard {
+/// The same by an asynchronous handler.
+pub(crate) fn task() -> impl App {
+    async fn echo(mut ws: WebSocket) -> task::Result {
+        while let Some(message) = ws.recv().await {
+            ws.send(message).await?;
+        }
+        Ok(())
+    }
+    task::service(echo)
+}
+
+impl<A: App> Echo for Shard<A> {
     fn echo(&mut self) {
         self.input.copy_from_slice(&self.wire);
         self.crowd.pass(TURN);

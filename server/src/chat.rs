@@ -12,6 +12,7 @@ mod commands;
 mod connect;
 mod deadlines;
 mod history;
+mod metrics;
 mod presence;
 mod rules;
 mod subscribe;
@@ -34,6 +35,8 @@ use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
 use client::Stage;
+pub(crate) use metrics::ChatMetrics;
+use metrics::Counters;
 pub(crate) use rules::Rules;
 
 /// Where clients connect.
@@ -84,11 +87,12 @@ pub(crate) struct Chat {
     flushing: bool,
     /// The latest publication as it came, and as clients get it.
     written: Option<(Prepared, Prepared)>,
+    counters: Arc<Counters>,
 }
 
 impl Chat {
     /// On a server with the [`hubs`] of the same settings.
-    pub(crate) fn new(rules: Rules, handle: Handle) -> Self {
+    pub(crate) fn new(rules: Rules, metrics: &ChatMetrics, handle: Handle) -> Self {
         let hub = |name: &str| handle.hub_id(name).expect("declared at the start");
         let namespaces = rules.settings().namespaces.iter();
         let hubs = namespaces.map(|one| hub(&one.hub_name())).collect();
@@ -103,6 +107,7 @@ impl Chat {
             next_key: deadlines::FLUSH + 1,
             flushing: false,
             written: None,
+            counters: metrics.shard(),
             handle,
         }
     }
@@ -209,6 +214,7 @@ impl Chat {
         let offset = numbered.then_some(place.offset);
         let frame = self.written(delivery, offset);
         conn.send_prepared(&frame);
+        self.counters.deliveries.add(1);
     }
 
     /// A publication as clients get it, written for the first of them.
@@ -232,6 +238,10 @@ impl Chat {
             if keys.is_empty() {
                 self.users.remove(&client.user);
             }
+        }
+        self.counters.users.set(self.users.len() as u64);
+        if let Stage::In = client.stage {
+            self.counters.clients.sub(1);
         }
         if let Some((timer, _)) = client.timer.take() {
             conn.cancel(timer);

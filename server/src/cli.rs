@@ -10,8 +10,8 @@ use crate::config::{Backend, Deflate, Listener, Placement};
 /// WebSocket chat and broadcast server.
 ///
 /// Speaks Centrifugo's client protocol on /connection/websocket, serves a chat
-/// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health
-/// and /metrics (Prometheus), POST /api/{method} to who has the api.key of the
+/// page on /, echoes on /echo, relays on /broadcast/{topic}, and answers /health,
+/// /ready and /metrics (Prometheus), POST /api/{method} to who has the api.key of the
 /// file or of HIOLOAD_API_KEY, and /debug/state to who has the debug_token of the
 /// file or of HIOLOAD_DEBUG_TOKEN. SIGINT or SIGTERM drains and
 /// exits with 0; a second one cuts what is left. SIGHUP reads the file and the

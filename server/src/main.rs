@@ -21,7 +21,7 @@ use hioload::control::DebugEndpoint;
 use hioload::tls::TlsConfig;
 use hioload::{InheritedSocket, Server, inherit};
 
-use chat::Rules;
+use chat::{ChatMetrics, Rules};
 use cli::{Cli, Command, Seats};
 use config::{Settings, SettingsError};
 use log::Log;
@@ -47,6 +47,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let log = Log::start(&settings.log, spans)?;
     let routes = Routes::new(&settings)?;
     let rules = Rules::new(&settings.chat);
+    let chat_metrics = ChatMetrics::default();
     let mut server = listening(&settings)?;
     for hub in chat::hubs(&settings.chat) {
         server = server.hub(hub);
@@ -64,7 +65,13 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         move |shard| {
             let handle = shard.handle();
             let debug = DebugEndpoint::new(handle.clone(), token.clone());
-            Site::new(routes.clone(), rules.clone(), handle, debug)
+            Site::new(
+                routes.clone(),
+                rules.clone(),
+                chat_metrics.clone(),
+                handle,
+                debug,
+            )
         },
         |running| {
             if let Some(traces) = &traces {

@@ -8,7 +8,7 @@ use hioload::hub::{Change, Delivery};
 use hioload::{App, Close, Conn, Echo, Handle, Message, Refusal, Request, Response, Turn, Upgrade};
 
 use crate::broadcast::Broadcast;
-use crate::chat::{self, Call, Chat, Client, Method, Rules};
+use crate::chat::{self, Call, Chat, ChatMetrics, Client, Method, Rules};
 use crate::config::Settings;
 
 const CHAT_PAGE: &[u8] = include_bytes!("page/chat.html");
@@ -33,6 +33,7 @@ enum Route {
     Chat,
     Api,
     Health,
+    Ready,
     Metrics,
     DebugState,
 }
@@ -47,6 +48,7 @@ impl Routes {
             },
         )?;
         router.insert("/health", Route::Health)?;
+        router.insert("/ready", Route::Ready)?;
         router.insert("/metrics", Route::Metrics)?;
         router.insert("/debug/state", Route::DebugState)?;
         router.insert(chat::PATH, Route::Chat)?;
@@ -71,6 +73,7 @@ pub(crate) struct Site {
     echo: Echo,
     broadcast: Broadcast,
     chat: Chat,
+    chat_metrics: ChatMetrics,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -84,10 +87,17 @@ pub(crate) enum Service {
 }
 
 impl Site {
-    pub(crate) fn new(routes: Routes, rules: Rules, handle: Handle, debug: DebugEndpoint) -> Self {
+    pub(crate) fn new(
+        routes: Routes,
+        rules: Rules,
+        chat_metrics: ChatMetrics,
+        handle: Handle,
+        debug: DebugEndpoint,
+    ) -> Self {
         Self {
             routes,
-            chat: Chat::new(rules, handle.clone()),
+            chat: Chat::new(rules, &chat_metrics, handle.clone()),
+            chat_metrics,
             handle,
             debug,
             echo: Echo,
@@ -157,6 +167,7 @@ impl App for Site {
             Route::Page { echo: false }
             | Route::Api
             | Route::Health
+            | Route::Ready
             | Route::Metrics
             | Route::DebugState => Refusal::BadRequest("no WebSocket here").into(),
         }
@@ -210,9 +221,13 @@ impl App for Site {
                 .header("Cache-Control", "no-cache"),
             Route::Health => Response::ok("application/json", &b"{\"status\":\"ok\"}\n"[..])
                 .header("Cache-Control", "no-store"),
+            // A server without room for one more refuses all requests with 503,
+            // and one that stops does not listen: an answer is a yes.
+            Route::Ready => Response::ok("application/json", &b"{\"status\":\"ready\"}\n"[..])
+                .header("Cache-Control", "no-store"),
             Route::Metrics => Response::ok(
                 "text/plain; version=0.0.4; charset=utf-8",
-                self.handle.metrics().render().into_bytes(),
+                (self.handle.metrics().render() + &self.chat_metrics.render()).into_bytes(),
             ),
             Route::DebugState => self.debug.answer(request),
             Route::Api => Response::not_found(),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use support::Serving;
 use support::client::{Client, dial};
 use support::http::{self, Answer};
+use support::wait::until_equal;
 
 const PATH: &str = "/connection/websocket";
 const SECRET: &str = "a secret for the tests alone";
@@ -503,4 +504,46 @@ fn an_epoch_that_was_never_known_is_a_wish_for_all_that_is_kept() {
             "{other} {offset}"
         );
     }
+}
+
+#[test]
+fn the_metrics_count_what_the_chat_did() {
+    let chat = Chat::start("metrics", &with_secret(OPEN));
+    let mut peer = chat.connected("ann");
+    let mut other = chat.connected("bob");
+    for peer in [&mut peer, &mut other] {
+        let reply = peer.ask(&json!({ "id": 2, "subscribe": { "channel": "room" } }));
+        assert!(reply["subscribe"].is_object(), "{reply}");
+    }
+    let publish = json!({ "id": 3, "publish": { "channel": "room", "data": 7 } });
+    assert!(peer.ask(&publish)["publish"].is_object());
+    for peer in [&mut peer, &mut other] {
+        while peer.next()["push"]["pub"]["data"] != json!(7) {}
+    }
+    let lost = json!({ "channel": "room", "recover": true, "epoch": "nobody's", "offset": 1 });
+    other.ask(&json!({ "id": 4, "unsubscribe": { "channel": "room" } }));
+    other.ask(&json!({ "id": 5, "subscribe": lost }));
+    let metrics = chat.serving.metrics();
+    for (name, value) in [
+        ("hioload_chat_clients", 2),
+        ("hioload_chat_users", 2),
+        ("hioload_chat_subscriptions", 2),
+        ("hioload_chat_publications_total", 1),
+        ("hioload_chat_deliveries_total", 2),
+        ("hioload_chat_recoveries_total{recovered=\"true\"}", 0),
+        ("hioload_chat_recoveries_total{recovered=\"false\"}", 1),
+        ("hioload_chat_commands_total{command=\"connect\"}", 2),
+        ("hioload_chat_commands_total{command=\"subscribe\"}", 3),
+    ] {
+        assert_eq!(metrics.get(name), Some(&value), "{name}");
+    }
+    drop((peer, other));
+    until_equal("nobody is left", &(0, 0, 0), || {
+        let of = |name| chat.serving.metric(name);
+        (
+            of("hioload_chat_clients"),
+            of("hioload_chat_users"),
+            of("hioload_chat_subscriptions"),
+        )
+    });
 }

@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
@@ -88,6 +89,12 @@ fn plain_routes_answer() {
     );
     assert_eq!(health.header("content-type"), Some("application/json"));
 
+    let ready = get(serving.addr, "/ready");
+    assert_eq!(
+        (ready.status, ready.text()),
+        (200, "{\"status\":\"ready\"}\n")
+    );
+
     for missing in [
         "/missing",
         "/echo/more",
@@ -112,6 +119,7 @@ fn upgrades_are_for_the_websocket_routes_only() {
     for (path, expected) in [
         ("/", 400),
         ("/health", 400),
+        ("/ready", 400),
         ("/metrics", 400),
         ("/missing", 404),
         ("/broadcast", 404),
@@ -182,6 +190,42 @@ fn metrics_count_what_happened() {
     for shard in ["shard=\"0\"", "shard=\"1\""] {
         assert!(metrics.keys().any(|key| key.contains(shard)), "{shard}");
     }
+    serving.stop();
+}
+
+#[test]
+fn a_server_without_room_is_not_ready() {
+    let serving = Serving::start(&["--max-connections", "2"]);
+    let held = [(); 2].map(|()| Client::connect(serving.addr, "/echo"));
+    assert_eq!(get(serving.addr, "/ready").status, 503);
+    drop(held);
+    until_equal("gone", &200, || get(serving.addr, "/ready").status);
+    serving.stop();
+}
+
+#[test]
+fn the_dashboard_asks_for_metrics_that_exist() {
+    let serving = Serving::start(&["--dev"]);
+    let exported = get(serving.addr, "/metrics");
+    let known: BTreeSet<&str> = exported
+        .text()
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    let dashboard = include_str!("../dist/grafana-dashboard.json");
+    let dashboard: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
+    let mut asked = 0;
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        for target in panel["targets"].as_array().into_iter().flatten() {
+            let query = target["expr"].as_str().expect("a query");
+            let names = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            for name in names.filter(|name| name.starts_with("hioload_")) {
+                assert!(known.contains(name), "{name} of {query}");
+                asked += 1;
+            }
+        }
+    }
+    assert!(asked > 30, "{asked} metrics asked for");
     serving.stop();
 }
 

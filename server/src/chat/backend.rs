@@ -104,6 +104,7 @@ fn parse<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, Fault> {
 impl Chat {
     /// Begins a call whose body is whole.
     pub(crate) fn call(&mut self, conn: &mut Conn<'_>, call: &mut Call) {
+        self.counters.call(call.method);
         let body = std::mem::take(&mut call.body);
         let answer = match self.run(conn, call, &body) {
             Ok(()) if call.left > 0 => return,

@@ -22,6 +22,7 @@ impl Chat {
         replies: &mut Replies,
     ) -> Result<(), Disconnect> {
         let Command { id, request } = command;
+        self.counters.command(&request);
         if let Request::Connect(connect) = &request {
             return self.connect(conn, client, id, connect, replies);
         }
@@ -112,7 +113,10 @@ impl Chat {
         let body = Publication::body(data.get(), Some(&info), None);
         let hub = self.hubs[namespace];
         Ok(match conn.hub(hub).publish_all(channel, &body) {
-            PublishOutcome::Published | PublishOutcome::Congested => Ok(()),
+            PublishOutcome::Published | PublishOutcome::Congested => {
+                self.counters.publications.add(1);
+                Ok(())
+            }
             PublishOutcome::Full => Err(Error::Internal),
         })
     }

@@ -61,6 +61,7 @@ impl Chat {
             if !client.user.is_empty() {
                 let keys = self.users.entry(client.user.clone()).or_default();
                 keys.insert(client.key);
+                self.counters.users.set(self.users.len() as u64);
             }
             client.info = claims.info;
             channels = claims.channels;
@@ -118,6 +119,7 @@ impl Chat {
         let Stage::Connecting(connecting) = std::mem::replace(&mut client.stage, Stage::In) else {
             return;
         };
+        self.counters.clients.add(1);
         let begun = &connecting.begun;
         let ping = self.rules.settings().client.ping().as_secs();
         replies.answer(

@@ -289,6 +289,12 @@ impl Chat {
             return;
         };
         sub.entered = true;
+        self.counters.subscriptions.add(1);
+        match (pending.told.was_recovering, pending.told.recovered) {
+            (true, true) => self.counters.recovered.add(1),
+            (true, false) => self.counters.unrecovered.add(1),
+            (false, _) => {}
+        }
         let (namespace, info) = (sub.namespace, sub.info.clone());
         if pending.hears {
             // Without room for it, it hears nobody; presence tells the truth.
@@ -364,6 +370,7 @@ impl Chat {
         if !sub.entered {
             return;
         }
+        self.counters.subscriptions.sub(1);
         let options = self.rules.namespace(sub.namespace);
         let (has_presence, tells) = (options.presence, options.join_leave);
         if has_presence {

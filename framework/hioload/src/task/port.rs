@@ -68,9 +68,8 @@ pub(crate) struct Port {
 
 #[derive(Default)]
 struct Inbound {
-    /// The oldest message. Most tasks never have two, and those have no queue.
-    first: Option<Message>,
-    rest: VecDeque<Message>,
+    /// Has memory only while a message waits.
+    messages: VecDeque<Message>,
     bytes: usize,
     paused: bool,
     closed: Option<Box<Closed>>,
@@ -80,33 +79,27 @@ struct Inbound {
 impl Inbound {
     fn push(&mut self, message: Message, local: &Local) {
         self.bytes += message.len();
-        if self.first.is_none() {
-            self.first = Some(message);
-            return;
+        if self.messages.capacity() == 0 {
+            self.messages = local.spare_queue();
         }
-        if self.rest.capacity() == 0 {
-            self.rest = local.spare_queue();
-        }
-        self.rest.push_back(message);
+        self.messages.push_back(message);
     }
 
     fn pop(&mut self, local: &Local) -> Option<Message> {
-        let message = self.first.take()?;
+        let message = self.messages.pop_front()?;
         self.bytes -= message.len();
-        self.first = self.rest.pop_front();
-        if self.first.is_none() && self.rest.capacity() > 0 {
-            // A burst leaves no memory behind.
-            local.keep_spare_queue(mem::take(&mut self.rest));
+        if self.messages.is_empty() {
+            local.keep_spare_queue(mem::take(&mut self.messages));
         }
         Some(message)
     }
 
     fn is_full(&self) -> bool {
-        self.bytes >= INBOUND_BYTES || self.rest.len() >= INBOUND_MESSAGES
+        self.bytes >= INBOUND_BYTES || self.messages.len() > INBOUND_MESSAGES
     }
 
     fn is_half_empty(&self) -> bool {
-        self.bytes <= INBOUND_BYTES / 2 && self.rest.len() <= INBOUND_MESSAGES / 2
+        self.bytes <= INBOUND_BYTES / 2 && self.messages.len() <= INBOUND_MESSAGES / 2
     }
 }
 
@@ -239,14 +232,33 @@ impl Port {
 
     /// Whether something may be ordered now.
     pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        if let Some(closed) = self.closed() {
-            return Poll::Ready(Err(closed));
+        if self.has_ended() {
+            return Poll::Ready(Err(self.closed().unwrap_or_else(Closed::lost)));
         }
         if self.has_room() {
             return Poll::Ready(Ok(()));
         }
         self.wait(cx);
         Poll::Pending
+    }
+
+    /// Orders the message to be sent once there is room, and takes it then.
+    pub(super) fn poll_send(
+        self: &Rc<Self>,
+        message: &mut Option<Message>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Closed>> {
+        let room = self.poll_room(cx);
+        if let Poll::Ready(Ok(())) = room
+            && let Some(message) = message.take()
+        {
+            self.order(Order::Send(message));
+        }
+        room
+    }
+
+    fn has_ended(&self) -> bool {
+        self.inbound.borrow().closed.is_some()
     }
 
     pub(super) fn has_room(&self) -> bool {

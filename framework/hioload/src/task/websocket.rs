@@ -142,9 +142,8 @@ impl Sender {
     /// # Errors
     /// [`Closed`]; the message was not sent.
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
-        self.room().await?;
-        self.0.order(Order::Send(message.into()));
-        Ok(())
+        let mut message = Some(message.into());
+        poll_fn(|cx| self.0.poll_send(&mut message, cx)).await
     }
 
     /// Queues a message if that needs no waiting.
@@ -258,7 +257,7 @@ impl Sender {
 
 impl Closed {
     /// Nobody said how.
-    fn lost() -> Self {
+    pub(super) fn lost() -> Self {
         Self {
             code: CloseCode::ABNORMAL,
             reason: Box::default(),

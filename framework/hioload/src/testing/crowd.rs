@@ -109,11 +109,12 @@ impl<A: App> Crowd<A> {
         self.core.run(task)
     }
 
-    /// The rest of a turn: timers, what other threads have asked for, and all
+    /// The rest of a turn: timers, what other threads have asked for, tasks, and all
     /// that waits to be sent, which peers take at once. Returns its bytes.
     pub fn turn(&mut self) -> usize {
         self.core.fire_timers();
         self.core.exchange();
+        self.core.run_tasks();
         let mut total = 0;
         while let Some(token) = self.core.next_touched() {
             let Some((link, cx)) = self.core.link(token) else {

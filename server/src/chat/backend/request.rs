@@ -24,21 +24,23 @@ pub(crate) enum Method {
 }
 
 impl Method {
+    pub(crate) const ALL: [(&str, Self); 11] = [
+        ("publish", Self::Publish),
+        ("broadcast", Self::Broadcast),
+        ("subscribe", Self::Subscribe),
+        ("unsubscribe", Self::Unsubscribe),
+        ("disconnect", Self::Disconnect),
+        ("presence", Self::Presence),
+        ("presence_stats", Self::PresenceStats),
+        ("history", Self::History),
+        ("history_remove", Self::HistoryRemove),
+        ("channels", Self::Channels),
+        ("info", Self::Info),
+    ];
+
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "publish" => Self::Publish,
-            "broadcast" => Self::Broadcast,
-            "subscribe" => Self::Subscribe,
-            "unsubscribe" => Self::Unsubscribe,
-            "disconnect" => Self::Disconnect,
-            "presence" => Self::Presence,
-            "presence_stats" => Self::PresenceStats,
-            "history" => Self::History,
-            "history_remove" => Self::HistoryRemove,
-            "channels" => Self::Channels,
-            "info" => Self::Info,
-            _ => return None,
-        })
+        let found = Self::ALL.iter().find(|(known, _)| *known == name);
+        found.map(|&(_, method)| method)
     }
 }
 
