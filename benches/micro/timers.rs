@@ -4,8 +4,8 @@
 //! touched are chosen at random: most of the time is cache misses. Re-armed in
 //! turn, they lie in the order of their memory. tungstenite has no timers; a
 //! `BTreeMap` ordered by deadline stands beside the wheel, and so does the
-//! scheduler of a shard, whose timers are closures: it allocates one for each,
-//! and drops it when the timer is cancelled.
+//! scheduler of a shard, whose timers are closures: it stores one for each, and
+//! drops it when the timer is cancelled.
 
 #![forbid(unsafe_code)]
 

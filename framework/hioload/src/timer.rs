@@ -12,6 +12,8 @@
 //! repeats them, and has a bound.
 
 mod agenda;
+mod chunks;
+mod closures;
 mod levels;
 mod scheduler;
 mod slab;

@@ -31,6 +31,12 @@ pub(crate) trait Deferred {
     fn run(self: Box<Self>, links: &mut dyn Links, cx: &mut Context);
 }
 
+impl Deferred for Box<dyn Deferred> {
+    fn run(self: Box<Self>, links: &mut dyn Links, cx: &mut Context) {
+        (*self).run(links, cx);
+    }
+}
+
 /// What a shard is to do again and again.
 pub(crate) trait Recurring {
     fn run(&mut self, links: &mut dyn Links, cx: &mut Context);

@@ -3,12 +3,13 @@
 use hioload_platform::Nanos;
 use thiserror::Error;
 
+use super::closures::{Closures, Places, Stored};
 use super::slab::{Slab, TimerId};
 use super::wheel::Wheel;
 use crate::shard::{Deferred, Owned, Recurring};
 
 /// Timers of the app that may be pending on a shard: for each of a million
-/// connections one, and three times as many more. Four million take 400 MiB
+/// connections one, and three times as many more. Four million take 200 MiB
 /// with small closures, so this is a bound, not a budget.
 const TIMERS: usize = 1 << 22;
 
@@ -34,6 +35,9 @@ pub struct TimersFull;
 /// connections, whose entries are smaller.
 pub(crate) struct Agenda {
     wheel: Wheel<Entry>,
+    closures: Closures,
+    keys: Places<Owned>,
+    works: Places<u64>,
     repeating: Slab<Repeating>,
 }
 
@@ -65,18 +69,28 @@ struct Repeating {
     timer: Option<TimerId>,
 }
 
-/// As it lies in the wheel.
+/// What lies in the wheel: where to find the rest. To cancel a timer touches
+/// this and that, and the less room both take, the more of them is in a cache.
 enum Entry {
-    Key(Owned),
-    Task(Box<dyn Deferred>),
-    Work(u64),
-    Again(TimerId),
+    Key(u32),
+    Task {
+        store: u16,
+        place: u32,
+    },
+    Work(u32),
+    /// By its index in `repeating`, where it stays for as long as this does.
+    Again(u32),
 }
+
+const _: () = assert!(size_of::<Option<Entry>>() == 8);
 
 impl Agenda {
     pub(crate) fn new(now: Nanos) -> Self {
         Self {
             wheel: Wheel::new(now),
+            closures: Closures::new(),
+            keys: Places::new(),
+            works: Places::new(),
             repeating: Slab::new(),
         }
     }
@@ -91,7 +105,9 @@ impl Agenda {
     }
 
     pub(crate) fn key(&mut self, deadline: Nanos, key: Owned) -> Result<Timer, TimersFull> {
-        self.insert(deadline, Entry::Key(key))
+        self.admits()?;
+        let entry = Entry::Key(self.keys.insert(key));
+        Ok(self.once(deadline, entry))
     }
 
     pub(crate) fn task(
@@ -100,12 +116,14 @@ impl Agenda {
         task: impl Deferred + 'static,
     ) -> Result<Timer, TimersFull> {
         self.admits()?;
-        self.insert(deadline, Entry::Task(Box::new(task)))
+        let Stored { store, place } = self.closures.insert(task);
+        Ok(self.once(deadline, Entry::Task { store, place }))
     }
 
     /// For offloaded work, whose number is bounded by its pool.
     pub(crate) fn work(&mut self, deadline: Nanos, id: u64) -> Timer {
-        Timer(Kind::Once(self.wheel.insert(deadline, Entry::Work(id))))
+        let entry = Entry::Work(self.works.insert(id));
+        self.once(deadline, entry)
     }
 
     /// First at `due`.
@@ -129,7 +147,7 @@ impl Agenda {
     /// False if it has fired for the last time or was cancelled.
     pub(crate) fn cancel(&mut self, timer: Timer) -> bool {
         match timer.0 {
-            Kind::Once(id) => self.wheel.cancel(id).is_some(),
+            Kind::Once(id) => self.cancel_once(id),
             Kind::Every(id) => self.cancel_every(id),
         }
     }
@@ -167,21 +185,17 @@ impl Agenda {
     pub(crate) fn pop(&mut self, now: Nanos) -> Option<Due> {
         loop {
             let (_, entry) = self.wheel.pop(now)?;
-            return Some(match entry {
-                Entry::Key(key) => Due::Key(key),
-                Entry::Task(task) => Due::Task(task),
-                Entry::Work(id) => Due::Work(id),
-                Entry::Again(id) => {
-                    let Some(repeating) = self.repeating.get_mut(id) else {
-                        continue;
-                    };
-                    repeating.timer = None;
-                    let Some(job) = repeating.job.take() else {
-                        continue;
-                    };
-                    Due::Again(Running { id, job })
+            let due = match entry {
+                Entry::Key(place) => self.keys.remove(place).map(Due::Key),
+                Entry::Task { store, place } => {
+                    self.closures.take(Stored { store, place }).map(Due::Task)
                 }
-            });
+                Entry::Work(place) => self.works.remove(place).map(Due::Work),
+                Entry::Again(index) => self.again(index).map(Due::Again),
+            };
+            if due.is_some() {
+                return due;
+            }
         }
     }
 
@@ -200,6 +214,25 @@ impl Agenda {
         }
     }
 
+    fn again(&mut self, index: u32) -> Option<Running> {
+        let id = self.repeating.id(index)?;
+        let repeating = self.repeating.get_mut(id)?;
+        repeating.timer = None;
+        let job = repeating.job.take()?;
+        Some(Running { id, job })
+    }
+
+    fn cancel_once(&mut self, id: TimerId) -> bool {
+        let cancelled = self.wheel.cancel(id);
+        match cancelled {
+            Some(Entry::Task { store, place }) => self.closures.discard(Stored { store, place }),
+            Some(Entry::Key(place)) => drop(self.keys.remove(place)),
+            Some(Entry::Work(place)) => drop(self.works.remove(place)),
+            Some(Entry::Again(_)) | None => {}
+        }
+        cancelled.is_some()
+    }
+
     fn cancel_every(&mut self, id: TimerId) -> bool {
         let Some(index) = self.repeating.find(id) else {
             return false;
@@ -212,15 +245,14 @@ impl Agenda {
     }
 
     fn arm(&mut self, id: TimerId, due: Nanos) {
-        let timer = self.wheel.insert(due, Entry::Again(id));
+        let timer = self.wheel.insert(due, Entry::Again(id.index()));
         if let Some(repeating) = self.repeating.get_mut(id) {
             repeating.timer = Some(timer);
         }
     }
 
-    fn insert(&mut self, deadline: Nanos, entry: Entry) -> Result<Timer, TimersFull> {
-        self.admits()?;
-        Ok(Timer(Kind::Once(self.wheel.insert(deadline, entry))))
+    fn once(&mut self, deadline: Nanos, entry: Entry) -> Timer {
+        Timer(Kind::Once(self.wheel.insert(deadline, entry)))
     }
 
     fn admits(&self) -> Result<(), TimersFull> {
@@ -241,6 +273,9 @@ fn next(due: Nanos, period: Nanos, now: Nanos) -> Nanos {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -249,6 +284,55 @@ mod tests {
 
     impl Recurring for Nothing {
         fn run(&mut self, _: &mut dyn crate::shard::Links, _: &mut crate::shard::Context) {}
+    }
+
+    /// A closure of this many bytes that says when it is dropped.
+    struct Told<const SIZE: usize>(Rc<Cell<u32>>, [u8; SIZE]);
+
+    impl<const SIZE: usize> Deferred for Told<SIZE> {
+        fn run(self: Box<Self>, _: &mut dyn crate::shard::Links, _: &mut crate::shard::Context) {}
+    }
+
+    impl<const SIZE: usize> Drop for Told<SIZE> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+
+    #[test]
+    fn a_cancelled_closure_is_dropped_at_once_and_a_due_one_comes_out() {
+        let dropped = Rc::new(Cell::new(0));
+        let mut agenda = Agenda::new(0);
+        let mut timers = Vec::new();
+        for at in 0..2000_u64 {
+            let due = 10_000 + at * 2048;
+            timers.push(agenda.task(due, Told(Rc::clone(&dropped), [0; 8])).unwrap());
+            timers.push(
+                agenda
+                    .task(due, Told(Rc::clone(&dropped), [0; 400]))
+                    .unwrap(),
+            );
+            let owner = crate::shard::Owner::default();
+            timers.push(agenda.key(due, Owned { key: at, owner }).unwrap());
+        }
+        for &timer in &timers[..3000] {
+            assert!(agenda.cancel(timer) && !agenda.cancel(timer));
+        }
+        assert_eq!((dropped.get(), agenda.len()), (2000, 3000));
+        for key in 1000..2000 {
+            let now = 10_000 + key * 2048 + 1024;
+            for _ in 0..2 {
+                assert!(matches!(agenda.pop(now), Some(Due::Task(_))));
+            }
+            assert!(matches!(agenda.pop(now), Some(Due::Key(owned)) if owned.key == key));
+            assert!(agenda.pop(now).is_none());
+        }
+        assert_eq!((dropped.get(), agenda.len()), (4000, 0));
+        agenda
+            .task(u64::MAX, Told(Rc::clone(&dropped), [0; 8]))
+            .unwrap();
+        drop(agenda);
+        assert_eq!(dropped.get(), 4001);
     }
 
     fn take(agenda: &mut Agenda, now: Nanos) -> Running {

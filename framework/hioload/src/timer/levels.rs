@@ -1,6 +1,6 @@
 //! Levels of slots, with bitmaps of the occupied ones.
 
-use super::slab::List;
+use super::chunks::{Chunks, List, Seated, Swept};
 use super::wheel::{TICK_BITS, Tick};
 
 /// Bits of the tick that each level stands for, lowest first.
@@ -15,7 +15,7 @@ const LEVELS: usize = 9;
 
 /// One more tick than 64 bits of nanoseconds hold: deadlines round up. As the
 /// levels span all of time, none needs clamping.
-const LAST_TICK: Tick = 1 << (u64::BITS - TICK_BITS);
+pub(super) const LAST_TICK: Tick = 1 << (u64::BITS - TICK_BITS);
 
 /// Slots of one word of the bitmap.
 const WORD: usize = u64::BITS as usize;
@@ -102,27 +102,37 @@ fn mask(level: usize) -> Tick {
     (1 << BITS[level]) - 1
 }
 
-/// All slots.
+/// All slots, and the timers in them.
 #[derive(Debug)]
 pub(super) struct Levels {
     /// A bit per word that is not 0.
     words: u128,
-    /// A bit per slot whose list is not empty.
+    /// A bit per slot whose list has chunks; it may be without timers.
     slots: [u64; WORDS],
     lists: Box<[List]>,
+    /// Timers with a tick that was reached.
+    due: List,
+    chunks: Chunks,
+    /// The slot that is being swept, and how far.
+    sweeping: usize,
+    swept: Swept,
 }
 
 impl Levels {
     pub(super) fn new() -> Self {
-        let lists = vec![List::EMPTY; WORDS * WORD].into_boxed_slice();
         Self {
             words: 0,
             slots: [0; WORDS],
-            lists,
+            lists: vec![List::EMPTY; WORDS * WORD].into_boxed_slice(),
+            due: List::EMPTY,
+            chunks: Chunks::new(),
+            sweeping: 0,
+            swept: Swept::NOTHING,
         }
     }
 
-    /// The slot with the earliest timer: the first of the lowest level.
+    /// The slot with the earliest timer, or one before it without timers: the
+    /// first of the lowest level.
     pub(super) fn earliest(&self) -> Option<Place> {
         if self.words == 0 {
             return None;
@@ -133,30 +143,95 @@ impl Levels {
         Some(Place { level, slot })
     }
 
-    /// The list of a slot that is about to get a timer.
-    pub(super) fn occupy(&mut self, place: Place) -> &mut List {
+    /// Appends a timer to a slot; its seat there.
+    pub(super) fn push(&mut self, place: Place, timer: u32) -> u32 {
         let word = place.slot / WORD;
         self.words |= 1 << word;
         self.slots[word] |= 1 << (place.slot % WORD);
-        self.list(place)
+        self.chunks.push(&mut self.lists[place.slot], timer)
+    }
+
+    /// Empties a slot: its list, to be [popped](Self::pop).
+    pub(super) fn take(&mut self, place: Place) -> List {
+        if self.sweeping == place.slot {
+            self.swept = Swept::NOTHING;
+        }
+        self.vacate(place.slot);
+        std::mem::replace(&mut self.lists[place.slot], List::EMPTY)
+    }
+
+    /// Takes the first timer off a list.
+    pub(super) fn pop(&mut self, list: &mut List) -> Option<u32> {
+        self.chunks.pop(list)
+    }
+
+    /// Takes a timer from its seat, wherever that is.
+    pub(super) fn remove(&mut self, seat: u32) {
+        self.chunks.vacate(seat);
+    }
+
+    /// Whether no timer is due. It may be that none is, and this is false.
+    pub(super) fn none_due(&self) -> bool {
+        self.due.is_empty()
+    }
+
+    /// Appends a timer to those that are due.
+    pub(super) fn push_due(&mut self, timer: u32) -> u32 {
+        self.chunks.push(&mut self.due, timer)
+    }
+
+    /// As [`pop`](Self::pop), of the timers that are due.
+    pub(super) fn pop_due(&mut self) -> Option<u32> {
+        self.chunks.pop(&mut self.due)
+    }
+
+    /// The timers of a slot are due now; none was before.
+    pub(super) fn fall_due(&mut self, place: Place) {
+        debug_assert!(self.none_due());
+        self.due = self.take(place);
+    }
+
+    /// Seats that take memory, with a timer or not.
+    pub(super) fn seats(&self) -> usize {
+        self.chunks.seats()
+    }
+
+    /// Looks at one chunk more and frees it if it can; of all slots in turn.
+    pub(super) fn sweep(&mut self, timers: &mut impl Seated) {
+        let list = &mut self.lists[self.sweeping];
+        if let Some(swept) = self.chunks.sweep(list, self.swept, timers) {
+            self.swept = swept;
+            return;
+        }
+        if list.is_empty() {
+            self.vacate(self.sweeping);
+        }
+        self.sweeping = self.occupied_after(self.sweeping);
+        self.swept = Swept::NOTHING;
+    }
+
+    /// The next slot with chunks, the first one after the last; any if none has.
+    fn occupied_after(&self, slot: usize) -> usize {
+        let (word, bit) = (slot / WORD, slot % WORD);
+        let here = self.slots[word] & (!1 << bit);
+        if here != 0 {
+            return word * WORD + here.trailing_zeros() as usize;
+        }
+        let above = self.words & (!1 << word);
+        let words = if above == 0 { self.words } else { above };
+        if words == 0 {
+            return slot;
+        }
+        let word = words.trailing_zeros() as usize;
+        word * WORD + self.slots[word].trailing_zeros() as usize
     }
 
     /// Notes that the list of a slot has become empty.
-    pub(super) fn vacate(&mut self, place: Place) {
-        let word = place.slot / WORD;
-        self.slots[word] &= !(1 << (place.slot % WORD));
+    fn vacate(&mut self, slot: usize) {
+        let word = slot / WORD;
+        self.slots[word] &= !(1 << (slot % WORD));
         if self.slots[word] == 0 {
             self.words &= !(1 << word);
         }
-    }
-
-    /// Empties a slot.
-    pub(super) fn take(&mut self, place: Place) -> List {
-        self.vacate(place);
-        std::mem::replace(self.list(place), List::EMPTY)
-    }
-
-    pub(super) fn list(&mut self, place: Place) -> &mut List {
-        &mut self.lists[place.slot]
     }
 }

@@ -54,6 +54,33 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Many timers in few slots, and most of them cancelled: chunks fill up, empty
+/// and are joined.
+fn crowded() -> impl Strategy<Value = Vec<Step>> {
+    let near = prop_oneof![
+        Just(40 * TICK),
+        (0..3_u64).prop_map(|slot| 100_000_000 + slot * 300_000_000),
+        (0..20_000_000_000_u64),
+    ];
+    let inserts = (near.clone(), 1..80_usize).prop_map(|(span, n)| vec![Step::Insert(span); n]);
+    let cancels = vec(any::<prop::sample::Index>().prop_map(Step::Cancel), 1..160);
+    let rearms = vec(
+        (any::<prop::sample::Index>(), near).prop_map(|(i, d)| Step::Rearm(i, d)),
+        1..20,
+    );
+    let time = prop_oneof![
+        (0..400_000_000_u64, 0..30_usize).prop_map(|(d, n)| Step::Advance(d, n)),
+        Just(Step::Follow),
+    ];
+    let steps = prop_oneof![
+        4 => inserts,
+        3 => cancels,
+        1 => rearms,
+        1 => time.prop_map(|step| vec![step]),
+    ];
+    vec(steps, 1..25).prop_map(|steps| steps.concat())
+}
+
 /// What the wheel promises, in the plainest data structure.
 #[derive(Default)]
 struct Model {
@@ -256,6 +283,14 @@ proptest! {
         steps in vec(step(), 1..120),
     ) {
         let mut pair = Pair::new(start);
+        for step in steps {
+            pair.run(step)?;
+        }
+    }
+
+    #[test]
+    fn a_crowded_wheel_does_what_an_ordered_map_does(steps in crowded()) {
+        let mut pair = Pair::new(0);
         for step in steps {
             pair.run(step)?;
         }

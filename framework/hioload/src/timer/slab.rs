@@ -1,7 +1,9 @@
-//! Entries by index, in doubly linked lists through indices.
+//! Timers by index, and when they are due.
 
 use std::num::NonZeroU32;
 
+use super::chunks::Seated;
+use super::levels::LAST_TICK;
 use super::wheel::Tick;
 
 /// Names one timer of one wheel, also after it has fired or was cancelled: the
@@ -23,49 +25,68 @@ impl TimerId {
 /// No entry. The largest index is one less, the number of entries at most this.
 const NIL: u32 = u32::MAX;
 
-/// A list of entries.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct List {
-    head: u32,
-    tail: u32,
-}
-
-impl List {
-    pub(super) const EMPTY: Self = Self {
-        head: NIL,
-        tail: NIL,
-    };
-
-    pub(super) fn is_empty(self) -> bool {
-        self.head == NIL
-    }
-
-    pub(super) fn front(self) -> Option<u32> {
-        some(self.head)
-    }
-}
-
 fn some(index: u32) -> Option<u32> {
     (index != NIL).then_some(index)
 }
 
 #[derive(Debug)]
 struct Entry<T> {
-    /// Where it lies.
-    tick: Tick,
+    due: Due,
     /// `None` if the entry is free.
     value: Option<T>,
     /// Of the current value, or of the next one if the entry is free.
     generation: NonZeroU32,
-    prev: u32,
-    /// In a list of timers, or in the free list.
-    next: u32,
-    /// Ticks by which it was put off since it came to where it lies.
-    later: u32,
+    /// Where it lies; the next free entry if it is free.
+    seat: u32,
 }
 
 // A connection has one: what it takes is paid a million times.
-const _: () = assert!(size_of::<Entry<hioload_platform::Token>>() <= 32);
+const _: () = assert!(size_of::<Entry<hioload_platform::Token>>() <= 24);
+
+/// When a timer is due, and from when on it may be due without being moved.
+///
+/// A timer that was put off lies where an earlier tick belongs. How much
+/// earlier is kept in what its tick leaves of a word, counted in
+/// [spans](SPAN): the tick of the place itself is rounded up to a whole span,
+/// and 68 seconds ahead of the timer is as much as can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Due(u64);
+
+/// Of the word, the tick, which includes the one after the last.
+const TICK_BITS: u32 = LAST_TICK.ilog2() + 1;
+const MASK: u64 = (1 << TICK_BITS) - 1;
+
+/// 134 milliseconds, in ticks.
+const SPAN: Tick = 1 << 17;
+const MOST_SPANS: u64 = u64::MAX >> TICK_BITS;
+
+impl Due {
+    /// Of a timer that lies where it belongs.
+    fn at(tick: Tick) -> Self {
+        debug_assert!(tick <= LAST_TICK);
+        Self(tick)
+    }
+
+    fn tick(self) -> Tick {
+        self.0 & MASK
+    }
+
+    /// The whole span at whose start, or before, the place of the timer comes.
+    fn reached(self) -> u64 {
+        self.tick() / SPAN + 1 - (self.0 >> TICK_BITS)
+    }
+
+    /// Of the same place, if a timer due then may lie there.
+    fn put_off(self, tick: Tick) -> Option<Self> {
+        let reached = self.reached();
+        // One comparison: which of the two is less, nobody can predict.
+        if tick < self.tick().min(reached * SPAN) {
+            return None;
+        }
+        let spans = (tick / SPAN + 1 - reached).min(MOST_SPANS);
+        Some(Self(spans << TICK_BITS | tick))
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Slab<T> {
@@ -88,14 +109,14 @@ impl<T> Slab<T> {
         self.len
     }
 
-    /// Stores a value in an entry that is in no list yet.
+    /// Stores a value in an entry that has no seat yet.
     pub(super) fn insert(&mut self, value: T) -> TimerId {
         self.len += 1;
         let Some(index) = some(self.free) else {
             return self.grow(value);
         };
         let entry = &mut self.entries[index as usize];
-        self.free = entry.next;
+        self.free = entry.seat;
         entry.value = Some(value);
         TimerId {
             index,
@@ -103,17 +124,16 @@ impl<T> Slab<T> {
         }
     }
 
+    #[inline(never)]
     fn grow(&mut self, value: T) -> TimerId {
         let generation = NonZeroU32::MIN;
         let index = u32::try_from(self.entries.len()).ok().and_then(some);
         let index = index.expect("fewer than u32::MAX timers");
         self.entries.push(Entry {
-            tick: 0,
+            due: Due::at(0),
             value: Some(value),
             generation,
-            prev: NIL,
-            next: NIL,
-            later: 0,
+            seat: NIL,
         });
         TimerId { index, generation }
     }
@@ -124,14 +144,23 @@ impl<T> Slab<T> {
         (entry.generation == id.generation && entry.value.is_some()).then_some(id.index)
     }
 
+    /// The id of the timer with this index.
+    pub(super) fn id(&self, index: u32) -> Option<TimerId> {
+        let entry = self.entries.get(index as usize)?;
+        entry.value.as_ref().map(|_| TimerId {
+            index,
+            generation: entry.generation,
+        })
+    }
+
     /// The value of a timer that is still there.
     pub(super) fn get_mut(&mut self, id: TimerId) -> Option<&mut T> {
         let index = self.find(id)?;
         self.entries[index as usize].value.as_mut()
     }
 
-    /// Frees an entry that is in no list. One that has used up its generations
-    /// is never used again: 32 bytes per 4 billion timers, and no id recurs.
+    /// Frees an entry that has no seat any more. One that has used up its generations
+    /// is never used again: 24 bytes per 4 billion timers, and no id recurs.
     pub(super) fn remove(&mut self, index: u32) -> Option<(TimerId, T)> {
         let entry = &mut self.entries[index as usize];
         let value = entry.value.take()?;
@@ -142,76 +171,49 @@ impl<T> Slab<T> {
         self.len -= 1;
         if let Some(generation) = entry.generation.checked_add(1) {
             entry.generation = generation;
-            entry.next = self.free;
+            entry.seat = self.free;
             self.free = index;
         }
         Some((id, value))
     }
 
-    pub(super) fn tick(&self, index: u32) -> Tick {
-        self.entries[index as usize].tick
-    }
-
-    /// Notes that a timer is due later than where it lies says, and leaves it
-    /// there; `false` when it is not later, or so much that it cannot be noted.
-    pub(super) fn put_off(&mut self, index: u32, tick: Tick) -> bool {
-        let entry = &mut self.entries[index as usize];
-        let later = tick.checked_sub(entry.tick);
-        let later = later.and_then(|later| u32::try_from(later).ok());
-        entry.later = later.unwrap_or(entry.later);
-        later.is_some()
-    }
-
-    /// Whether a timer was put off.
-    pub(super) fn is_put_off(&self, index: u32) -> bool {
-        self.entries[index as usize].later > 0
+    /// Where a timer lies.
+    pub(super) fn seat(&self, index: u32) -> u32 {
+        self.entries[index as usize].seat
     }
 
     /// When a timer is due.
     pub(super) fn due(&self, index: u32) -> Tick {
-        let entry = &self.entries[index as usize];
-        entry.tick + Tick::from(entry.later)
+        self.entries[index as usize].due.tick()
     }
 
-    pub(super) fn next(&self, index: u32) -> Option<u32> {
-        some(self.entries[index as usize].next)
-    }
-
-    pub(super) fn push_back(&mut self, list: &mut List, index: u32, tick: Tick) {
+    /// Notes where a timer lies, which is where this tick belongs.
+    pub(super) fn lay(&mut self, index: u32, tick: Tick, seat: u32) {
         let entry = &mut self.entries[index as usize];
-        entry.tick = tick;
-        entry.later = 0;
-        entry.prev = list.tail;
-        entry.next = NIL;
-        match some(list.tail) {
-            Some(tail) => self.entries[tail as usize].next = index,
-            None => list.head = index,
-        }
-        list.tail = index;
+        entry.due = Due::at(tick);
+        entry.seat = seat;
     }
 
-    pub(super) fn pop_front(&mut self, list: &mut List) -> Option<u32> {
-        let index = list.front()?;
-        self.unlink(list, index);
-        Some(index)
+    /// Notes that a timer is due at another time than where it lies says, and
+    /// leaves it there; `false` when that may come too late.
+    pub(super) fn put_off(&mut self, index: u32, tick: Tick) -> bool {
+        let entry = &mut self.entries[index as usize];
+        let due = entry.due.put_off(tick);
+        entry.due = due.unwrap_or(entry.due);
+        due.is_some()
     }
+}
 
-    /// Takes an entry out of the list it is in.
-    pub(super) fn unlink(&mut self, list: &mut List, index: u32) {
-        let Entry { prev, next, .. } = self.entries[index as usize];
-        match some(prev) {
-            Some(prev) => self.entries[prev as usize].next = next,
-            None => list.head = next,
-        }
-        match some(next) {
-            Some(next) => self.entries[next as usize].prev = prev,
-            None => list.tail = prev,
-        }
+impl<T> Seated for Slab<T> {
+    fn move_to(&mut self, timer: u32, seat: u32) {
+        self.entries[timer as usize].seat = seat;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -238,5 +240,41 @@ mod tests {
         assert_eq!(slab.remove(first.index), Some((last, 'a')));
         assert_eq!(slab.find(last), None);
         assert_ne!(slab.insert('b').index, first.index);
+    }
+
+    #[test]
+    fn a_timer_is_put_off_by_anything_and_brought_forward_to_its_place() {
+        let due = Due::at(5 * SPAN + 1);
+        assert_eq!(due.put_off(5 * SPAN), None);
+        let due = due.put_off(400 * SPAN + 7).unwrap();
+        assert_eq!(due.tick(), 400 * SPAN + 7);
+        let due = due.put_off(6 * SPAN).unwrap();
+        assert_eq!(due.put_off(6 * SPAN - 1), None);
+        let due = due.put_off(LAST_TICK).unwrap();
+        assert_eq!(due.tick(), LAST_TICK);
+        assert_eq!(due.put_off(LAST_TICK - MOST_SPANS * SPAN), None);
+        assert!(due.put_off(LAST_TICK - (MOST_SPANS - 1) * SPAN).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn no_timer_lies_where_it_would_be_late(
+            place in 0..=LAST_TICK,
+            moves in prop::collection::vec(0..=LAST_TICK, 0..20),
+            near in prop::collection::vec(0..1_u64 << 28, 0..20),
+        ) {
+            let mut due = Due::at(place);
+            let near = near.iter().map(|&near| (place + near).saturating_sub(1 << 27).min(LAST_TICK));
+            for tick in near.chain(moves) {
+                let later = tick >= due.tick();
+                match due.put_off(tick) {
+                    Some(put_off) => {
+                        prop_assert!(tick >= place && put_off.tick() == tick);
+                        due = put_off;
+                    }
+                    None => prop_assert!(!later),
+                }
+            }
+        }
     }
 }

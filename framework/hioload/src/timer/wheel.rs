@@ -2,8 +2,9 @@
 
 use hioload_platform::Nanos;
 
+use super::chunks::SEATS;
 use super::levels::{Levels, Place};
-use super::slab::{List, Slab, TimerId};
+use super::slab::{Slab, TimerId};
 
 /// A point in time, in units of [`TICK`].
 pub(super) type Tick = u64;
@@ -14,6 +15,13 @@ pub(super) type Tick = u64;
 /// and the 2^54 ticks of all time divide into levels of 6 and 12 bits.
 const TICK: Nanos = 1 << TICK_BITS;
 pub(super) const TICK_BITS: u32 = 10;
+
+/// Seats per timer from which on chunks are joined. With fewer, timers take less
+/// memory, and an insert has more of them to move.
+const CROWD: usize = 4;
+/// Seats beyond that: in a wheel of few timers most have a slot to themselves,
+/// and no chunks to join.
+const SPARE: usize = 256;
 
 /// A hierarchical timing wheel.
 ///
@@ -28,11 +36,13 @@ pub(super) const TICK_BITS: u32 = 10;
 /// **Time** is monotonic: a `now` smaller than an earlier one counts as the
 /// earlier one.
 ///
-/// **Memory** is 37 KiB, plus 24 bytes and an `Option<T>` per timer (32 bytes for
-/// a `u32`) at the highest number of timers ever pending. Places of fired and
-/// cancelled timers are used again. Memory is returned to the allocator when the
-/// wheel is dropped, not before: the places carry the generations that make a
-/// stale [`TimerId`] harmless.
+/// **Memory** is 37 KiB, plus 16 bytes and an `Option<T>` per timer (24 bytes for
+/// a `u32`) at the highest number of timers ever pending, plus its seat in a slot:
+/// 5 bytes for timers that are only put off, up to 18 where many are cancelled,
+/// as the seat of one that was cancelled stays empty until the time of its slot,
+/// or until most are. Places of fired and cancelled timers are used again. Memory is returned to the allocator when the wheel is dropped, not
+/// before: the places carry the generations that make a stale [`TimerId`]
+/// harmless.
 ///
 /// # Structure
 ///
@@ -41,7 +51,6 @@ pub(super) const TICK_BITS: u32 = 10;
 /// differs from `current`, in the slot of its own digit there. Hence, and the
 /// code leans on this everywhere:
 ///
-/// - where a timer lies follows from its tick and `current`, nothing is stored;
 /// - in every occupied slot the digit is larger than that of `current`, so the
 ///   lowest bit of a level's bitmap is its earliest slot;
 /// - every timer of a level is earlier than every timer of the levels above,
@@ -56,9 +65,8 @@ pub(super) const TICK_BITS: u32 = 10;
 #[derive(Debug)]
 pub struct Wheel<T> {
     slab: Slab<T>,
+    /// Those with a tick `<= current` are in no slot but due, to be popped next.
     levels: Levels,
-    /// Timers with a tick `<= current`, to be popped next.
-    due: List,
     /// The tick the wheel has reached; `<= now / TICK`, behind it while timers
     /// are still to be popped.
     current: Tick,
@@ -73,7 +81,6 @@ impl<T> Wheel<T> {
         Self {
             slab: Slab::new(),
             levels: Levels::new(),
-            due: List::EMPTY,
             current: now >> TICK_BITS,
             now,
         }
@@ -96,10 +103,10 @@ impl<T> Wheel<T> {
     ///
     /// # Panics
     ///
-    /// With `u32::MAX` timers pending, which takes at least 100 GiB.
+    /// With over a billion timers pending, which take at least 26 GiB.
     pub fn insert(&mut self, deadline: Nanos, value: T) -> TimerId {
         let id = self.slab.insert(value);
-        self.link(id.index(), self.firing_tick(deadline));
+        self.seat(id.index(), self.firing_tick(deadline));
         id
     }
 
@@ -107,24 +114,21 @@ impl<T> Wheel<T> {
     /// cancelled before.
     pub fn cancel(&mut self, id: TimerId) -> Option<T> {
         let index = self.slab.find(id)?;
-        self.unlink(index);
+        self.levels.remove(self.slab.seat(index));
         self.slab.remove(index).map(|(_, value)| value)
     }
 
-    /// Moves a timer to a new deadline, its id stays. One that is later (by up to
-    /// 73 minutes) is only noted, which touches no other timer: the timer moves
-    /// when its old deadline comes. `false` if it has fired or was cancelled
+    /// Moves a timer to a new deadline, its id stays. One that is later is only
+    /// noted, which touches no other timer: the timer moves when its old deadline
+    /// comes. `false` if it has fired or was cancelled
     /// before.
     pub fn rearm(&mut self, id: TimerId, deadline: Nanos) -> bool {
         let Some(index) = self.slab.find(id) else {
             return false;
         };
         let tick = self.firing_tick(deadline);
-        // One that is due moves: it comes after those already due.
-        let lies_ahead = self.slab.tick(index) > self.current;
-        if !(lies_ahead && self.slab.put_off(index, tick)) {
-            self.unlink(index);
-            self.link(index, tick);
+        if !self.slab.put_off(index, tick) {
+            self.reseat(index, tick);
         }
         true
     }
@@ -139,11 +143,15 @@ impl<T> Wheel<T> {
     ///
     /// Never later than the moment the earliest timer fires. It may be earlier,
     /// at most once per level and timer, when a slot cascades, and at the old
-    /// deadline of one that was re-armed: `pop` then returns `None` and the next deadline lies later. After `pop` has returned
-    /// `None` it is always later than the `now` given there.
+    /// deadline of one that was re-armed or cancelled: `pop` then returns `None`
+    /// and the next deadline lies later. After `pop` has returned `None` it is
+    /// always later than the `now` given there.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Nanos> {
-        if !self.due.is_empty() {
+        if self.is_empty() {
+            return None;
+        }
+        if !self.levels.none_due() {
             return Some(time(self.current));
         }
         let place = self.levels.earliest()?;
@@ -160,7 +168,7 @@ impl<T> Wheel<T> {
         self.now = self.now.max(now);
         let target = self.now >> TICK_BITS;
         loop {
-            while self.due.is_empty() {
+            while self.levels.none_due() {
                 let earliest = self.levels.earliest();
                 let start = earliest.map(|place| place.start(self.current));
                 match (earliest, start) {
@@ -171,11 +179,14 @@ impl<T> Wheel<T> {
                     }
                 }
             }
-            let index = self.slab.pop_front(&mut self.due)?;
-            if !self.slab.is_put_off(index) {
+            let Some(index) = self.levels.pop_due() else {
+                continue;
+            };
+            let due = self.slab.due(index);
+            if due <= self.current {
                 return self.slab.remove(index);
             }
-            self.link(index, self.slab.due(index));
+            self.link(index, due);
         }
     }
 
@@ -191,41 +202,52 @@ impl<T> Wheel<T> {
 
     /// Moves `current` to the start of the earliest slot and empties that slot.
     fn enter(&mut self, place: Place, start: Tick) {
-        debug_assert!(self.due.is_empty() && start > self.current);
-        let list = self.levels.take(place);
+        debug_assert!(self.levels.none_due() && start > self.current);
         self.current = start;
         if place.is_tick() {
-            self.due = list;
+            self.levels.fall_due(place);
             return;
         }
-        let mut next = list.front();
-        while let Some(index) = next {
-            next = self.slab.next(index);
+        let mut list = self.levels.take(place);
+        while let Some(index) = self.levels.pop(&mut list) {
             self.link(index, self.slab.due(index));
         }
     }
 
-    /// Appends an unlinked entry where `tick` belongs.
-    fn link(&mut self, index: u32, tick: Tick) {
-        let list = if tick <= self.current {
-            &mut self.due
+    /// Appends a timer where `tick` belongs; its seat there.
+    fn link(&mut self, index: u32, tick: Tick) -> u32 {
+        let seat = if tick <= self.current {
+            self.levels.push_due(index)
         } else {
-            self.levels.occupy(Place::of(tick, self.current))
+            let place = Place::of(tick, self.current);
+            self.levels.push(place, index)
         };
-        self.slab.push_back(list, index, tick);
+        self.slab.lay(index, tick, seat);
+        seat
     }
 
-    fn unlink(&mut self, index: u32) {
-        let tick = self.slab.tick(index);
-        if tick <= self.current {
-            self.slab.unlink(&mut self.due, index);
-            return;
+    /// As [`link`](Self::link), of a timer that takes one seat more: now and
+    /// then empty ones are to go.
+    fn seat(&mut self, index: u32, tick: Tick) {
+        if self.link(index, tick).is_multiple_of(SEATS) {
+            self.tidy();
         }
-        let place = Place::of(tick, self.current);
-        let list = self.levels.list(place);
-        self.slab.unlink(list, index);
-        if list.is_empty() {
-            self.levels.vacate(place);
+    }
+
+    /// Apart from [`rearm`](Self::rearm), which seldom needs it and is inlined.
+    #[inline(never)]
+    fn reseat(&mut self, index: u32, tick: Tick) {
+        self.levels.remove(self.slab.seat(index));
+        self.seat(index, tick);
+    }
+
+    /// With each new chunk, sweeps two others if seats are too many. Once around
+    /// takes half as many new chunks as there are, and frees more.
+    #[inline(never)]
+    fn tidy(&mut self) {
+        if self.levels.seats() > CROWD * self.len() + SPARE {
+            self.levels.sweep(&mut self.slab);
+            self.levels.sweep(&mut self.slab);
         }
     }
 }

@@ -1,0 +1,148 @@
+//! What timers are about, by type.
+//!
+//! A box for each closure would be freed when its timer is cancelled, and by
+//! then it has long left the caches: at a million timers a cancel took twice as
+//! long. Here closures of one type lie side by side.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+
+use crate::shard::Deferred;
+
+/// Closures up to this size lie in a store, larger ones in a box that lies in
+/// one: the room of a store is that of its largest closure, for as long as it
+/// has any.
+const LARGEST: usize = 64;
+
+/// Places that a store keeps when its last closure is gone.
+const KEPT: usize = 1024;
+
+/// Where a closure is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stored {
+    pub(super) store: u16,
+    pub(super) place: u32,
+}
+
+/// Closures of every type that a program schedules.
+pub(super) struct Closures {
+    stores: Vec<Box<dyn Store>>,
+    by_type: HashMap<TypeId, u16>,
+    /// That of the closure before, as most are of the same type.
+    last: Option<(TypeId, u16)>,
+}
+
+impl Closures {
+    pub(super) fn new() -> Self {
+        Self {
+            stores: Vec::new(),
+            by_type: HashMap::new(),
+            last: None,
+        }
+    }
+
+    pub(super) fn insert<F: Deferred + 'static>(&mut self, closure: F) -> Stored {
+        if size_of::<F>() > LARGEST {
+            let boxed: Box<dyn Deferred> = Box::new(closure);
+            return self.place(boxed);
+        }
+        self.place(closure)
+    }
+
+    /// Takes a closure, to be run.
+    pub(super) fn take(&mut self, stored: Stored) -> Option<Box<dyn Deferred>> {
+        self.stores[usize::from(stored.store)].take(stored.place)
+    }
+
+    /// Drops a closure.
+    pub(super) fn discard(&mut self, stored: Stored) {
+        self.stores[usize::from(stored.store)].discard(stored.place);
+    }
+
+    fn place<F: Deferred + 'static>(&mut self, closure: F) -> Stored {
+        let of = TypeId::of::<F>();
+        let store = match self.last {
+            Some((last, store)) if last == of => store,
+            _ => self.store::<F>(),
+        };
+        let places: &mut dyn Any = &mut *self.stores[usize::from(store)];
+        let places = places.downcast_mut::<Places<F>>();
+        let place = places.expect("the store of this type").insert(closure);
+        Stored { store, place }
+    }
+
+    #[inline(never)]
+    fn store<F: Deferred + 'static>(&mut self) -> u16 {
+        let of = TypeId::of::<F>();
+        let store = *self.by_type.entry(of).or_insert_with(|| {
+            let store = u16::try_from(self.stores.len());
+            self.stores.push(Box::new(Places::<F>::new()));
+            store.expect("a program schedules fewer than 65,536 types of closures")
+        });
+        self.last = Some((of, store));
+        store
+    }
+}
+
+trait Store: Any {
+    fn take(&mut self, place: u32) -> Option<Box<dyn Deferred>>;
+    fn discard(&mut self, place: u32);
+}
+
+impl<F: Deferred + 'static> Store for Places<F> {
+    fn take(&mut self, place: u32) -> Option<Box<dyn Deferred>> {
+        let closure = self.remove(place)?;
+        Some(Box::new(closure))
+    }
+
+    fn discard(&mut self, place: u32) {
+        self.discard(place);
+    }
+}
+
+/// Values by place, without generations: who has the place has the value.
+pub(super) struct Places<T> {
+    values: Vec<Option<T>>,
+    /// Places without a value; the last was freed last, and is likely still in
+    /// cache.
+    free: Vec<u32>,
+}
+
+impl<T> Places<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            values: Vec::new(),
+            free: Vec::new(),
+        }
+    }
+
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        let Some(place) = self.free.pop() else {
+            let place = u32::try_from(self.values.len());
+            self.values.push(Some(value));
+            return place.expect("fewer values than timers");
+        };
+        self.values[place as usize] = Some(value);
+        place
+    }
+
+    pub(super) fn remove(&mut self, place: u32) -> Option<T> {
+        let value = self.values[place as usize].take();
+        self.vacated(place);
+        value
+    }
+
+    /// Drops a value where it lies. To move it out first would write an empty
+    /// one and read it back, which waits for all writes before.
+    pub(super) fn discard(&mut self, place: u32) {
+        self.values[place as usize] = None;
+        self.vacated(place);
+    }
+
+    fn vacated(&mut self, place: u32) {
+        self.free.push(place);
+        if self.free.len() == self.values.len() && self.values.len() > KEPT {
+            *self = Self::new();
+        }
+    }
+}
