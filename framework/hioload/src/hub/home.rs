@@ -582,7 +582,7 @@ mod tests {
         small.restored();
         assert!(small.bytes <= 6000 && small.kept > 10, "{}", small.kept);
         let kept = small.log.iter().map(|record| record.place.offset).min();
-        assert!(kept > Some(5), "the oldest go first: {kept:?}");
+        assert!(kept >= Some(5), "the oldest go first: {kept:?}");
     }
 
     #[test]
