@@ -258,3 +258,22 @@ fn a_hundred_thousand_timers_fire_once_and_on_time() {
     }
     assert!(deadlines.iter().all(Option::is_none));
 }
+
+/// As connections that come and go at once: none is left, and nearly no seats.
+#[test]
+fn timers_that_are_all_cancelled_leave_little_behind() {
+    let mut wheel = Wheel::new(0);
+    for round in 0..20_000_u64 {
+        let few = 1 + round % 7;
+        let deadline = |timer: u64| (round * 31 + timer * 977) % 40_000 * 1_000_000;
+        let ids: Vec<_> = (0..few)
+            .map(|timer| wheel.insert(deadline(timer), timer))
+            .collect();
+        for (timer, id) in (0..few).zip(ids) {
+            assert_eq!(wheel.cancel(id), Some(timer));
+        }
+    }
+    assert!(wheel.is_empty());
+    assert_eq!(wheel.next_deadline(), None);
+    assert_eq!(wheel.pop(u64::MAX), None);
+}

@@ -17,6 +17,8 @@ enum Step {
     /// A deadline so much earlier than now.
     InsertPast(Nanos),
     Cancel(prop::sample::Index),
+    /// Every one that is pending.
+    CancelAll,
     Rearm(prop::sample::Index, Nanos),
     /// Time passes, and at most so many timers are popped.
     Advance(Nanos, usize),
@@ -62,7 +64,11 @@ fn crowded() -> impl Strategy<Value = Vec<Step>> {
         (0..3_u64).prop_map(|slot| 100_000_000 + slot * 300_000_000),
         (0..20_000_000_000_u64),
     ];
-    let inserts = (near.clone(), 1..80_usize).prop_map(|(span, n)| vec![Step::Insert(span); n]);
+    let inserts = (
+        near.clone(),
+        prop_oneof![3 => 1..80_usize, 1 => 300..400_usize],
+    )
+        .prop_map(|(span, n)| vec![Step::Insert(span); n]);
     let cancels = vec(any::<prop::sample::Index>().prop_map(Step::Cancel), 1..160);
     let rearms = vec(
         (any::<prop::sample::Index>(), near).prop_map(|(i, d)| Step::Rearm(i, d)),
@@ -75,6 +81,7 @@ fn crowded() -> impl Strategy<Value = Vec<Step>> {
     let steps = prop_oneof![
         4 => inserts,
         3 => cancels,
+        1 => Just(vec![Step::CancelAll]),
         1 => rearms,
         1 => time.prop_map(|step| vec![step]),
     ];
@@ -163,6 +170,11 @@ impl Pair {
             Step::Insert(span) => self.insert(self.model.now.saturating_add(span)),
             Step::InsertPast(span) => self.insert(self.model.now.saturating_sub(span)),
             Step::Cancel(which) => self.cancel(which)?,
+            Step::CancelAll => {
+                for key in std::mem::take(&mut self.model.pending).into_keys() {
+                    prop_assert_eq!(self.wheel.cancel(self.ids[key as usize]), Some(key));
+                }
+            }
             Step::Rearm(which, span) => self.rearm(which, span)?,
             Step::Advance(span, limit) => {
                 self.model.now = self.model.now.saturating_add(span);
