@@ -36,7 +36,7 @@ Examples:
 /// why in one line and exits with 2.
 ///
 /// Flags override the environment, the environment the file, the file the
-/// defaults. HIOLOAD_LIMITS_MAX_MESSAGE is max_message in [limits] of the file,
+/// defaults. HIOLOAD_LIMITS_MAX_MESSAGE is limits.max_message of the file,
 /// HIOLOAD_LISTEN is listen, and so is every other setting; a list has commas,
 /// or is written as in the file. Secrets have no flags, which everybody on the
 /// machine can read.
