@@ -15,9 +15,17 @@ use std::process::Command;
 
 pub(crate) use process::{Ended, Process};
 
-/// A command that runs the server.
+/// A command that runs the server, with no settings from the environment.
 pub(crate) fn server(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hioload-server"));
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("HIOLOAD_"))
+        {
+            command.env_remove(name);
+        }
+    }
     command.args(args);
     command
 }
