@@ -64,7 +64,8 @@ pub use hioload_platform::{Nanos, placement, probe, topology};
 pub mod inherit {
     pub use hioload_platform::inherit::{InheritError, names};
 }
-// The code of readme and guide is compiled like the examples of the docs.
+// The code of readme and guide is compiled like the examples of the docs. The
+// guide is a copy of docs/guide.md, as packages hold nothing from outside.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
