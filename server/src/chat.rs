@@ -300,11 +300,11 @@ impl Chat {
         encoding: Encoding,
         offset: Option<u64>,
     ) -> Option<Prepared> {
-        let latest = self.written.take();
-        let latest = latest.filter(|latest| latest.is_of(delivery));
-        let latest =
-            latest.unwrap_or_else(|| Written::new(delivery.prepared(), delivery.topic(), offset));
-        self.written.insert(latest).told(encoding)
+        let latest = self.written.as_ref();
+        if !latest.is_some_and(|latest| latest.is_of(delivery)) {
+            self.written = Some(Written::new(delivery.prepared(), delivery.topic(), offset));
+        }
+        self.written.as_mut()?.told(encoding)
     }
 
     pub(crate) fn close(&mut self, conn: &mut Conn<'_>, client: &mut Client) {

@@ -384,7 +384,7 @@ impl Chat {
         }
         if self.journal.keeps(namespace) {
             let body = json_body(&written.data, None, written.tags.as_deref(), unix_millis());
-            let (channel, body) = (Box::<str>::from(channel), Carried::Text(body.into()));
+            let (channel, body) = (Box::<str>::from(channel), Carried::Text(body));
             return self.part(conn, call, part, home, move |chat, turn, back| {
                 if let Some(back) = chat.once.begin(turn.now(), &channel, &key, back) {
                     chat.publish_safely(turn, namespace, &channel, body, |outcome| {

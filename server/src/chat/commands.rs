@@ -142,11 +142,11 @@ impl Chat {
         let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
         let body = match data {
             Payload::Json(data) => {
-                Carried::Text(json_body(data.get(), Some(&info), None, unix_millis()).into())
+                Carried::Text(json_body(data.get(), Some(&info), None, unix_millis()))
             }
             Payload::Bytes(data) => {
                 let body = protobuf_body(data, &info, unix_millis());
-                Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?.into())
+                Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?)
             }
         };
         if self.journal.keeps(namespace) {

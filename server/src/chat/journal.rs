@@ -42,8 +42,8 @@ type Told = Box<dyn FnOnce(Result<Option<Place>, Error>)>;
 /// others.
 #[derive(Debug)]
 pub(super) enum Carried {
-    Text(Arc<str>),
-    Bytes(Arc<[u8]>),
+    Text(String),
+    Bytes(Vec<u8>),
 }
 
 impl Carried {
@@ -55,9 +55,9 @@ impl Carried {
     }
 
     /// As the store has it. JSON begins with a brace, base64 never does.
-    fn stored(&self) -> Arc<str> {
+    fn stored(self) -> Arc<str> {
         match self {
-            Self::Text(text) => text.clone(),
+            Self::Text(text) => text.into(),
             Self::Bytes(bytes) => BASE64_STANDARD.encode(bytes).into(),
         }
     }
@@ -76,7 +76,7 @@ struct Waiting {
     hub: HubId,
     channel: Arc<str>,
     /// `None`: what is kept of the channel is to be forgotten.
-    publication: Option<(Place, Carried)>,
+    publication: Option<(Place, Arc<str>)>,
     tell: Told,
 }
 
@@ -118,11 +118,11 @@ impl Chat {
         let Some(place) = turn.hub(hub).reserve(channel) else {
             return tell(Err(Error::Internal));
         };
-        let channel: Arc<str> = channel.into();
+        let (channel, body): (Arc<str>, _) = (channel.into(), body.stored());
         let at = (place.epoch.0, place.offset);
         let journal = &mut self.journal;
         let taken = journal.kept(namespace).and_then(|(store, number)| {
-            let taken = store.append(journal.shard, number, &channel, at, &body.stored());
+            let taken = store.append(journal.shard, number, &channel, at, &body);
             taken.map_err(refused)
         });
         match taken {
@@ -172,7 +172,7 @@ impl Chat {
         while let Some(first) = waiting.pop_front_if(|first| first.seq <= seq) {
             let mut hub = turn.hub(first.hub);
             let place = first.publication.map(|(place, body)| {
-                hub.publish_at(&first.channel, body.message(), place);
+                hub.publish_at(&first.channel, restored(&body).message(), place);
                 place
             });
             if place.is_none() {
