@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod bridge;
 mod broadcast;
 mod chat;
 mod cli;

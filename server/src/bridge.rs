@@ -1,0 +1,29 @@
+//! The threads on which the server speaks to the application: HTTP and SMTP
+//! are left to libraries that need tokio, and never run on a shard.
+
+use std::io;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Enough for thousands of requests in flight, which wait more than they work.
+const THREADS: usize = 2;
+
+/// Started only if something in the settings needs it.
+#[derive(Debug)]
+pub(crate) struct Bridge(Runtime);
+
+impl Bridge {
+    pub(crate) fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .thread_name("bridge")
+            .enable_all()
+            .build()?;
+        Ok(Self(runtime))
+    }
+
+    /// Futures are spawned with this from anywhere.
+    pub(crate) fn handle(&self) -> Handle {
+        self.0.handle().clone()
+    }
+}
