@@ -12,7 +12,7 @@ use hioload::{
 use hioload_store::Store;
 
 use crate::admin::{self, Admin};
-use crate::broadcast::Broadcast;
+use crate::broadcast::{Broadcast, Topic};
 use crate::chat::{self, Call, Chat, ChatMetrics, Client, Identity, Journal, Method, Rules};
 use crate::config::Settings;
 use crate::page::{self, Asset};
@@ -102,10 +102,13 @@ pub(crate) struct Site {
 pub(crate) enum Service {
     #[default]
     Echo,
-    Broadcast(Box<str>),
+    Broadcast(Topic),
     Chat(Box<Client>),
     Api(Box<Call>),
 }
+
+// Every connection has this.
+const _: () = assert!(size_of::<Service>() <= 16);
 
 impl Site {
     pub(crate) fn new(
@@ -128,7 +131,7 @@ impl Site {
             debug,
             admin,
             echo: Echo,
-            broadcast: Broadcast,
+            broadcast: Broadcast::default(),
         }
     }
 
@@ -196,7 +199,10 @@ impl App for Site {
         match found.value {
             Route::Echo | Route::Page { echo: true } => self.echo.upgrade(request, &mut ()),
             Route::Broadcast => {
-                match Broadcast::topic(found.params.get("topic").unwrap_or_default()) {
+                match self
+                    .broadcast
+                    .topic(found.params.get("topic").unwrap_or_default())
+                {
                     Ok(topic) => {
                         let mut topic = topic;
                         let answer = self.broadcast.upgrade(request, &mut topic);

@@ -46,6 +46,7 @@ mod recent;
 mod restore;
 mod seed;
 mod shared;
+mod subscriptions;
 mod topics;
 mod trie;
 

@@ -6,6 +6,8 @@
 mod assembly;
 mod flags;
 mod inflate;
+mod kept;
+mod place;
 mod receive;
 mod takeover;
 
@@ -21,7 +23,8 @@ use crate::resources::Resources;
 pub(crate) use assembly::Assembly;
 use assembly::Control;
 use flags::Flags;
-use takeover::Takeover;
+pub(crate) use kept::Kept;
+use place::Place;
 
 /// Which end of the connection this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub enum Role {
 
 /// The protocol state of one connection.
 ///
-/// It owns no buffer while it is idle: 56 bytes and nothing on the heap. A
+/// It owns no buffer while it is idle: 32 bytes and nothing on the heap. A
 /// message cut by the end of the input is kept in a pooled buffer until it is
 /// complete. Only where context takeover was agreed on does it keep, once it
 /// has sent or received a compressed message, a compressor or an inflater.
@@ -50,22 +53,10 @@ pub enum Role {
 /// when [`is_closed`](Self::is_closed) and the output is transmitted.
 #[derive(Debug)]
 pub struct Connection {
-    /// The data message of which some bytes or fragments have arrived.
-    message: Option<Box<Assembly>>,
-    /// The control frame of which some bytes have arrived.
-    control: Option<Box<Control>>,
-    /// What compressed messages refer back to, if they do.
-    takeover: Option<Box<Takeover>>,
-    /// Payload bytes of the current frame that have not arrived. In a data
-    /// frame at most `Limits::max_message`.
-    remaining: u64,
-    /// The key of the current frame, rotated to its next payload byte.
-    mask: [u8; 4],
-    /// The first `partial_len` bytes of a header cut by the end of the input.
-    partial: [u8; MAX_HEADER],
-    partial_len: u8,
-    /// The current frame, while in its payload.
-    frame: Option<OpCode>,
+    /// What has arrived in part, and what compressed messages refer back to.
+    kept: Option<Box<Kept>>,
+    /// Where in a frame the next byte belongs.
+    place: Place,
     phase: Phase,
     flags: Flags,
     /// How messages to the peer may be compressed.
@@ -75,7 +66,7 @@ pub struct Connection {
 }
 
 /// A million idle connections are a goal; their protocol state must stay small.
-const _: () = assert!(size_of::<Connection>() <= 56);
+const _: () = assert!(size_of::<Connection>() <= 32);
 
 /// How far the close handshake is (RFC 6455 section 7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,14 +84,8 @@ impl Connection {
     /// A connection whose handshake has just completed.
     pub fn new(role: Role) -> Self {
         Self {
-            message: None,
-            control: None,
-            takeover: None,
-            remaining: 0,
-            mask: [0; 4],
-            partial: [0; MAX_HEADER],
-            partial_len: 0,
-            frame: None,
+            kept: None,
+            place: Place::START,
             phase: Phase::Open,
             flags: Flags::of(role),
             sends: Side::OFF,

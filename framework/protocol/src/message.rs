@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::close::{CloseCode, CloseReason};
-use crate::connection::Assembly;
+use crate::connection::{Assembly, Kept};
 use crate::error::ProtocolError;
 
 /// What a message carries.
@@ -116,6 +116,8 @@ pub struct MessagePool {
     retained: usize,
     #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
     assemblies: Vec<Box<Assembly>>,
+    #[expect(clippy::vec_box, reason = "the boxes themselves are what is reused")]
+    kepts: Vec<Box<Kept>>,
 }
 
 impl MessagePool {
@@ -160,6 +162,18 @@ impl MessagePool {
                 spare
             }
             None => Box::new(assembly),
+        }
+    }
+
+    /// Room for what few connections have at a time, with nothing in it.
+    pub(crate) fn kept(&mut self) -> Box<Kept> {
+        self.kepts.pop().unwrap_or_default()
+    }
+
+    /// Takes such room back; there is nothing in it.
+    pub(crate) fn give_back_kept(&mut self, kept: Box<Kept>) {
+        if self.kepts.len() < Self::MAX_BUFFERS {
+            self.kepts.push(kept);
         }
     }
 

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hioload_platform::Token;
-use smallvec::SmallVec;
 
 use super::counts::Count;
 use super::interest::{Interest, TopicHash};
 use super::options::HubId;
 use super::seed::HashSeed;
 use super::shared::Hubs;
+use super::subscriptions::{Subscription, Subscriptions};
 use super::trie::Trie;
 
 /// Index of a topic or filter in this shard's table.
@@ -18,8 +18,7 @@ use super::trie::Trie;
 pub(crate) struct TopicId(u32);
 
 impl TopicId {
-    #[cfg(test)]
-    pub(super) fn new(index: u32) -> Self {
+    pub(super) const fn new(index: u32) -> Self {
         Self(index)
     }
 
@@ -53,11 +52,6 @@ impl Subscriber {
     }
 }
 
-/// What one connection is subscribed to: topic and position among its
-/// subscribers, so that leaving costs the same whatever the topic's size. One
-/// is kept inline.
-type Subscriptions = SmallVec<[(TopicId, u32); 1]>;
-
 /// The topics and filters of one shard that have subscribers, and the
 /// subscriptions of its connections.
 pub(crate) struct Topics {
@@ -66,8 +60,7 @@ pub(crate) struct Topics {
     here: Box<[Here]>,
     table: Vec<Topic>,
     free: Vec<TopicId>,
-    /// By slot of the connection's token.
-    subscriptions: Vec<Subscriptions>,
+    subscriptions: Subscriptions,
     /// The last ticket given; see [`Subscriber`].
     tickets: u32,
     /// By slot: the last publication given to the connection, among those that
@@ -108,7 +101,7 @@ impl Topics {
             hubs,
             table: Vec::new(),
             free: Vec::new(),
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
             tickets: 0,
             visits: Vec::new(),
             visit: 0,
@@ -169,9 +162,7 @@ impl Topics {
 
     /// Subscriptions of a connection.
     pub(crate) fn subscriptions(&self, token: Token) -> usize {
-        self.subscriptions
-            .get(token.index())
-            .map_or(0, SmallVec::len)
+        self.subscriptions.len(token.index())
     }
 
     /// Whether the connection is subscribed to exactly this.
@@ -184,8 +175,11 @@ impl Topics {
         let Some(index) = self.position(hub, Kind::Plain, name, token) else {
             return false;
         };
-        let (id, position) = self.subscriptions[token.index()][index];
-        !self.table[id.index()].subscribers[position as usize].waits()
+        let found = self.subscriptions.get(token.index(), index);
+        found.is_some_and(|found| {
+            let subscribers = &self.table[found.topic.index()].subscribers;
+            !subscribers[found.position as usize].waits()
+        })
     }
 
     /// Subscribes a connection that is not subscribed. `name` is valid.
@@ -206,8 +200,11 @@ impl Topics {
         let Some(index) = self.position(hub, Kind::Plain, name, token) else {
             return false;
         };
-        let (id, position) = self.subscriptions[token.index()][index];
-        let subscriber = &mut self.table[id.index()].subscribers[position as usize];
+        let Some(found) = self.subscriptions.get(token.index(), index) else {
+            return false;
+        };
+        let topic = &mut self.table[found.topic.index()];
+        let subscriber = &mut topic.subscribers[found.position as usize];
         let begins = subscriber.token == token && subscriber.ticket == ticket;
         if begins {
             subscriber.ticket = 0;
@@ -216,16 +213,15 @@ impl Topics {
     }
 
     fn add(&mut self, hub: HubId, kind: Kind, name: &str, token: Token, ticket: u32) {
-        if self.subscriptions.len() <= token.index() {
-            self.subscriptions
-                .resize_with(token.index() + 1, Subscriptions::new);
-        }
         let id = self.find(hub, kind, name);
         let id = id.unwrap_or_else(|| self.insert(hub, kind, name));
-        let subscriptions = &mut self.subscriptions[token.index()];
         let topic = &mut self.table[id.index()];
-        let index = to_u32(subscriptions.len());
-        subscriptions.push((id, to_u32(topic.subscribers.len())));
+        let position = to_u32(topic.subscribers.len());
+        let new = Subscription {
+            topic: id,
+            position,
+        };
+        let index = to_u32(self.subscriptions.push(token.index(), new));
         topic.subscribers.push(Subscriber {
             token,
             index,
@@ -247,11 +243,11 @@ impl Topics {
 
     /// Ends the last subscription of a connection; what it was.
     pub(crate) fn leave_last(&mut self, token: Token) -> Option<(HubId, Kind, Arc<str>)> {
-        let subscriptions = self.subscriptions.get(token.index())?;
-        let (id, _) = *subscriptions.last()?;
-        let topic = &self.table[id.index()];
+        let last = self.subscriptions(token).checked_sub(1)?;
+        let topic = self.subscriptions.get(token.index(), last)?.topic;
+        let topic = &self.table[topic.index()];
         let left = (topic.hub, topic.kind, Arc::clone(&topic.name));
-        self.leave(subscriptions.len() - 1, token);
+        self.leave(last, token);
         Some(left)
     }
 
@@ -266,29 +262,33 @@ impl Topics {
 
     fn position(&self, hub: HubId, kind: Kind, name: &str, token: Token) -> Option<usize> {
         let id = self.find(hub, kind, name)?;
-        self.subscriptions
-            .get(token.index())?
-            .iter()
-            .position(|&(known, _)| known == id)
+        self.subscriptions.find(token.index(), id)
     }
 
     /// Leaves the topic at `index` of the connection's subscriptions. In both
     /// lists the last element takes the place of the one that leaves, and the
     /// other list's note of its place follows.
     fn leave(&mut self, index: usize, token: Token) {
-        let subscriptions = &mut self.subscriptions[token.index()];
-        let (id, position) = subscriptions.swap_remove(index);
-        if let Some(&(other, other_position)) = subscriptions.get(index) {
-            let subscriber = &mut self.table[other.index()].subscribers[other_position as usize];
-            subscriber.index = to_u32(index);
+        let slot = token.index();
+        let Some(left) = self.subscriptions.swap_remove(slot, index) else {
+            return;
+        };
+        if let Some(other) = self.subscriptions.get(slot, index) {
+            let subscribers = &mut self.table[other.topic.index()].subscribers;
+            subscribers[other.position as usize].index = to_u32(index);
         }
+        let Subscription {
+            topic: id,
+            position,
+        } = left;
         let topic = &mut self.table[id.index()];
         if let Some(count) = &topic.count {
             count.sub();
         }
         topic.subscribers.swap_remove(position as usize);
         if let Some(last) = topic.subscribers.get(position as usize) {
-            self.subscriptions[last.token.index()][last.index as usize].1 = position;
+            let (slot, index) = (last.token.index(), last.index as usize);
+            self.subscriptions.moved(slot, index, position);
         }
         if topic.subscribers.is_empty() {
             self.remove(id);
@@ -321,8 +321,8 @@ impl Topics {
             self.visits.fill(0);
             self.visit = 1;
         }
-        if self.visits.len() < self.subscriptions.len() {
-            self.visits.resize(self.subscriptions.len(), 0);
+        if self.visits.len() < self.subscriptions.slots() {
+            self.visits.resize(self.subscriptions.slots(), 0);
         }
     }
 
@@ -393,7 +393,7 @@ impl Topics {
 
 /// Lists are indexed by 32 bits: a shard has fewer than 2^32 connections, and
 /// each is subscribed to a bounded number of topics.
-fn to_u32(n: usize) -> u32 {
+pub(super) fn to_u32(n: usize) -> u32 {
     u32::try_from(n).expect("fewer than 2^32 entries")
 }
 
@@ -413,8 +413,14 @@ mod tests {
         };
         let list = topics.take(id);
         for (position, subscriber) in list.iter().enumerate() {
-            let back = topics.subscriptions[subscriber.token.index()][subscriber.index as usize];
-            assert_eq!(back, (id, to_u32(position)), "both lists agree");
+            let (slot, index) = (subscriber.token.index(), subscriber.index as usize);
+            let back = topics.subscriptions.get(slot, index);
+            let position = to_u32(position);
+            let wanted = Subscription {
+                topic: id,
+                position,
+            };
+            assert_eq!(back, Some(wanted), "both lists agree");
         }
         let mut found: Vec<_> = list.iter().map(|s| s.token.slot()).collect();
         topics.put_back(id, list);

@@ -14,16 +14,55 @@ use super::proxied::Proxied;
 use super::stream::StreamStage;
 use super::tls::Session;
 
-/// What carries the bytes.
+/// What carries the bytes: a layer over TCP, or TCP as it is, where received
+/// bytes are the stage's in place and shared frames pass by reference.
+#[derive(Debug, Default)]
+pub(crate) struct Transport(Option<Box<Layer>>);
+
+/// What lies between TCP and the stage.
 #[derive(Debug)]
-pub(crate) enum Transport {
-    /// TCP as it is: received bytes are the stage's in place, shared frames
-    /// pass by reference.
-    Plain,
+pub(crate) enum Layer {
     /// TLS over TCP.
-    Tls(Box<Session>),
-    /// One of them, after a PROXY header.
-    Proxied(Box<Proxied>),
+    Tls(Session),
+    /// A PROXY header comes first.
+    Proxied(Proxied),
+}
+
+impl Transport {
+    pub(crate) const PLAIN: Self = Self(None);
+
+    pub(crate) fn tls(session: Session) -> Self {
+        Self(Some(Box::new(Layer::Tls(session))))
+    }
+
+    pub(super) fn proxied(proxied: Proxied) -> Self {
+        Self(Some(Box::new(Layer::Proxied(proxied))))
+    }
+
+    #[inline]
+    pub(super) fn layer(&self) -> Option<&Layer> {
+        self.0.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn layer_mut(&mut self) -> Option<&mut Layer> {
+        self.0.as_deref_mut()
+    }
+
+    pub(super) fn session(&self) -> Option<&Session> {
+        match self.layer()? {
+            Layer::Tls(session) => Some(session),
+            Layer::Proxied(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn session_mut(&mut self) -> Option<&mut Session> {
+        match self.layer_mut()? {
+            Layer::Tls(session) => Some(session),
+            Layer::Proxied(_) => None,
+        }
+    }
 }
 
 /// What speaks over the transport.

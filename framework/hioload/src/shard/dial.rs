@@ -81,7 +81,7 @@ impl<A: App> ShardCore<A> {
             partial: Vec::new(),
         };
         let stage = Stage::Dialling(Box::new(stage));
-        let mut link = Link::new(token, Transport::Plain, stage, self.cx.now);
+        let mut link = Link::new(token, Transport::PLAIN, stage, self.cx.now);
         link.set(Flags::OUTBOUND);
         link.arm(deadline, &mut self.cx);
         self.slab.insert(Entry {
@@ -138,7 +138,7 @@ impl<A: App> ShardCore<A> {
             session
                 .hello(&mut self.cx.outboxes)
                 .map_err(|_failure| session.dial_error())?;
-            link.transport = Transport::Tls(Box::new(session));
+            link.transport = Transport::tls(session);
         }
         link.outbox.append(&request, &mut self.cx.outboxes);
         link.touch(&mut self.cx);
@@ -204,7 +204,7 @@ impl<A: App> ShardCore<A> {
         if !matches!(link.stage, Stage::Dialling(_)) {
             return false;
         }
-        let Transport::Tls(session) = &link.transport else {
+        let Some(session) = link.transport.session() else {
             return false;
         };
         let error = match failure {

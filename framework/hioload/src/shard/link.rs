@@ -1,6 +1,6 @@
 //! One connection, without the app's state.
 
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use hioload_platform::{Frame, Nanos, Token};
 use hioload_protocol::{CloseCode, Keepalive, Kind};
@@ -34,14 +34,18 @@ pub(crate) struct Link {
     pub(super) ends: Option<LifeEnd>,
     /// What few connections have.
     extras: Option<Box<Extras>>,
-    /// The other side, if four bytes hold its address.
-    peer: Option<SocketAddrV4>,
+    /// The other side, if four bytes hold its address; or [`NOBODY`].
+    peer: SocketAddrV4,
     /// When it came, in whole seconds of the driver's clock.
     came: u32,
 }
 
+/// No address of a peer: 8 bytes hold it and a close code, where an `Option`
+/// would take them alone.
+const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
 // An idle connection costs this and the app's state. Growth is a decision.
-const _: () = assert!(size_of::<Link>() <= 192);
+const _: () = assert!(size_of::<Link>() <= 112);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flags(u32);
@@ -198,7 +202,7 @@ impl Link {
             timer: None,
             ends: None,
             extras: None,
-            peer: None,
+            peer: NOBODY,
             came: seconds(now),
         }
     }
@@ -523,14 +527,14 @@ impl Link {
     pub(super) fn set_peer(&mut self, peer: Option<SocketAddr>) {
         match peer {
             Some(SocketAddr::V4(peer)) => {
-                self.peer = Some(peer);
+                self.peer = peer;
                 if let Some(extras) = self.extras_mut() {
                     extras.peer = None;
                     self.drop_empty_extras();
                 }
             }
             Some(SocketAddr::V6(_)) => {
-                self.peer = None;
+                self.peer = NOBODY;
                 self.extras().peer = peer;
             }
             None => {}
@@ -561,7 +565,7 @@ impl Link {
     /// Where the connection comes from, the client or the last proxy that does
     /// not send the PROXY header.
     pub(super) fn source(&self) -> Option<SocketAddr> {
-        let short = self.peer.map(SocketAddr::V4);
+        let short = (self.peer != NOBODY).then_some(SocketAddr::V4(self.peer));
         short.or_else(|| self.extras_ref()?.peer)
     }
 

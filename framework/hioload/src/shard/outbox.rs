@@ -6,8 +6,9 @@ use hioload_platform::{ChunkPool, Frame, Segment};
 use hioload_protocol::frame::MAX_HEADER;
 use hioload_protocol::{Output, mask};
 
-/// Frames up to this many bytes are copied into the connection's chunk, so
-/// that many small ones leave as one segment; larger ones go by reference.
+/// Frames up to this many bytes that are not alone are copied into the
+/// connection's chunk, so that many small ones leave as few segments; larger
+/// ones go by reference.
 /// A copy of this size costs less than one more segment of a vectored send.
 const COPY_LIMIT: usize = 1 << 10;
 
@@ -22,14 +23,13 @@ const SPARE_QUEUES: usize = 1024;
 /// leaves a queue of tens of kilobytes.
 const SPARE_SEGMENTS: usize = 16;
 
-/// A connection's queue of segments; nothing is allocated while it is idle.
+/// What waits for a connection; nothing is allocated while it is idle.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    #[expect(
-        clippy::box_collection,
-        reason = "24 bytes less in every idle connection"
-    )]
-    queue: Option<Box<VecDeque<Segment>>>,
+pub(crate) struct Outbox(Option<Box<Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    segments: VecDeque<Segment>,
     /// Bytes queued and bytes with the driver.
     pending: usize,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Outbox {
 pub(crate) struct OutboxPool {
     chunks: ChunkPool,
     #[expect(clippy::vec_box, reason = "the boxes themselves move between outboxes")]
-    queues: Vec<Box<VecDeque<Segment>>>,
+    queues: Vec<Box<Queue>>,
     /// Bytes pending in all outboxes.
     pending: usize,
 }
@@ -61,27 +61,26 @@ impl OutboxPool {
 
 impl Outbox {
     /// Bytes queued and bytes the driver has not reported as sent.
+    #[inline]
     pub(crate) fn pending(&self) -> usize {
-        self.pending
+        self.0.as_ref().map_or(0, |queue| queue.pending)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.pending == 0
+        self.pending() == 0
     }
 
     /// The segments the driver has not taken, if there are any.
     pub(crate) fn queue(&mut self) -> Option<&mut VecDeque<Segment>> {
-        self.queue.as_deref_mut().filter(|queue| !queue.is_empty())
+        let segments = &mut self.0.as_mut()?.segments;
+        (!segments.is_empty()).then_some(segments)
     }
 
     /// Appends bytes, copied into chunks.
     pub(crate) fn append(&mut self, mut bytes: &[u8], pool: &mut OutboxPool) {
-        self.count(bytes.len(), pool);
-        let queue = self
-            .queue
-            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
+        let queue = self.queued(bytes.len(), pool);
         let mut last_size = 0;
-        if let Some(Segment::Chunk(chunk)) = queue.back_mut() {
+        if let Some(Segment::Chunk(chunk)) = queue.segments.back_mut() {
             last_size = chunk.bytes().len();
             let taken = chunk.append(bytes);
             bytes = &bytes[taken..];
@@ -93,7 +92,7 @@ impl Outbox {
             let taken = chunk.append(bytes);
             last_size = taken;
             bytes = &bytes[taken..];
-            queue.push_back(Segment::Chunk(chunk));
+            queue.segments.push_back(Segment::Chunk(chunk));
         }
     }
 
@@ -101,12 +100,14 @@ impl Outbox {
     #[inline]
     fn append_both(&mut self, header: &[u8], payload: &[u8], pool: &mut OutboxPool) {
         let len = header.len() + payload.len();
-        if let Some(Segment::Chunk(chunk)) = self.queue.as_mut().and_then(|queue| queue.back_mut())
+        if let Some(queue) = self.0.as_mut()
+            && let Some(Segment::Chunk(chunk)) = queue.segments.back_mut()
             && chunk.room() >= len
         {
             chunk.append(header);
             chunk.append(payload);
-            self.count(len, pool);
+            queue.pending += len;
+            pool.pending += len;
         } else {
             self.begin_both(header, payload, pool);
         }
@@ -114,38 +115,39 @@ impl Outbox {
 
     /// Both in one new chunk, if nothing was begun before and they fit.
     fn begin_both(&mut self, header: &[u8], payload: &[u8], pool: &mut OutboxPool) {
-        let queue = self
-            .queue
-            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
-        if queue.is_empty() {
+        let segments = &mut self.queued(0, pool).segments;
+        if segments.is_empty() {
             let room = (header.len() + payload.len()).min(CHUNK_LIMIT + MAX_HEADER);
-            queue.push_back(Segment::Chunk(pool.chunks.take(room)));
+            segments.push_back(Segment::Chunk(pool.chunks.take(room)));
         }
         self.append(header, pool);
         self.append(payload, pool);
     }
 
-    /// Appends an encoded frame: a small one by copy, a large one by reference.
+    /// Appends an encoded frame: by reference if it is large or alone, for then
+    /// its bytes are in a cache already and no others are touched; else by copy.
     pub(crate) fn append_frame(&mut self, frame: &Frame, pool: &mut OutboxPool) {
-        if frame.bytes().len() <= COPY_LIMIT {
+        let len = frame.bytes().len();
+        if len <= COPY_LIMIT && self.queue().is_some() {
             return self.append(frame.bytes(), pool);
         }
-        self.count(frame.bytes().len(), pool);
-        let queue = self
-            .queue
-            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
-        queue.push_back(Segment::Frame(frame.clone()));
+        let queue = self.queued(len, pool);
+        queue.segments.push_back(Segment::Frame(frame.clone()));
     }
 
-    /// The driver sent `bytes`; an empty queue goes back to the pool.
+    /// The driver sent `bytes`; a queue of which all is sent goes back to the
+    /// pool.
     pub(crate) fn sent(&mut self, bytes: usize, pool: &mut OutboxPool) {
-        debug_assert!(bytes <= self.pending, "sent more than was queued");
-        self.pending -= bytes;
+        debug_assert!(bytes <= self.pending(), "sent more than was queued");
         pool.pending -= bytes;
-        if self.queue.as_ref().is_some_and(|queue| queue.is_empty())
-            && let Some(queue) = self.queue.take()
+        let Some(queue) = self.0.as_mut() else {
+            return;
+        };
+        queue.pending -= bytes;
+        if queue.pending == 0
+            && let Some(queue) = self.0.take()
             && pool.queues.len() < SPARE_QUEUES
-            && queue.capacity() <= SPARE_SEGMENTS
+            && queue.segments.capacity() <= SPARE_SEGMENTS
         {
             pool.queues.push(queue);
         }
@@ -160,21 +162,19 @@ impl Outbox {
         pool: &mut OutboxPool,
         write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        let queue = self
-            .queue
-            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
-        let written = match queue.back_mut() {
+        let segments = &mut self.queued(0, pool).segments;
+        let written = match segments.back_mut() {
             Some(Segment::Chunk(chunk)) if chunk.room() >= size => {
                 chunk.append_with(size, write)?
             }
             _ => {
                 let mut chunk = pool.chunks.take(size.max(room));
                 let written = chunk.append_with(size, write)?;
-                queue.push_back(Segment::Chunk(chunk));
+                segments.push_back(Segment::Chunk(chunk));
                 written
             }
         };
-        self.count(written, pool);
+        self.queued(written, pool);
         Ok(written)
     }
 
@@ -182,12 +182,12 @@ impl Outbox {
     /// (`taken`) was taken before. For who sends them in another form.
     pub(crate) fn consume(&mut self, bytes: usize, taken: &mut usize, pool: &mut OutboxPool) {
         *taken += bytes;
-        if let Some(queue) = self.queue.as_deref_mut() {
-            while let Some(front) = queue.front().map(|segment| segment.bytes().len())
+        if let Some(segments) = self.queue() {
+            while let Some(front) = segments.front().map(|segment| segment.bytes().len())
                 && front <= *taken
             {
                 *taken -= front;
-                queue.pop_front();
+                segments.pop_front();
             }
         }
         self.sent(bytes, pool);
@@ -195,10 +195,10 @@ impl Outbox {
 
     /// Nothing is pending any more: the connection is gone.
     pub(crate) fn clear(&mut self, pool: &mut OutboxPool) {
-        if let Some(queue) = self.queue.as_deref_mut() {
-            queue.clear();
+        if let Some(segments) = self.queue() {
+            segments.clear();
         }
-        self.sent(self.pending, pool);
+        self.sent(self.pending(), pool);
     }
 
     /// Appends the frames of a protocol connection.
@@ -206,9 +206,15 @@ impl Outbox {
         OutboxWriter { outbox: self, pool }
     }
 
-    fn count(&mut self, bytes: usize, pool: &mut OutboxPool) {
-        self.pending += bytes;
+    /// The queue, to which so many bytes come.
+    #[inline]
+    fn queued(&mut self, bytes: usize, pool: &mut OutboxPool) -> &mut Queue {
+        let queue = self
+            .0
+            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
+        queue.pending += bytes;
         pool.pending += bytes;
+        queue
     }
 }
 
@@ -256,6 +262,22 @@ mod tests {
     }
 
     #[test]
+    fn a_small_frame_is_copied_unless_it_is_alone() {
+        let mut pool = OutboxPool::default();
+        let mut outbox = Outbox::default();
+        for n in 0..16 {
+            outbox.append_frame(&Frame::from(vec![n; 100]), &mut pool);
+        }
+        let queue = outbox.queue().unwrap();
+        assert!(matches!(queue.front(), Some(Segment::Frame(_))));
+        assert!(queue.len() <= 4, "{} segments", queue.len());
+        let whole: Vec<u8> = (0..16).flat_map(|n| [n; 100]).collect();
+        assert_eq!(content(&mut outbox), whole);
+        outbox.clear(&mut pool);
+        assert_eq!(pool.chunks_out(), 0);
+    }
+
+    #[test]
     fn large_messages_are_cut_into_chunks_and_keep_their_bytes() {
         let mut pool = OutboxPool::default();
         let mut outbox = Outbox::default();
@@ -288,7 +310,7 @@ mod tests {
         let queue = outbox.queue().unwrap();
         assert!(matches!(queue.pop_front(), Some(Segment::Frame(_))));
         outbox.sent(5000, &mut pool);
-        assert!(outbox.queue.is_none() && outbox.is_empty());
+        assert!(outbox.0.is_none() && outbox.is_empty());
         assert_eq!((pool.queues.len(), pool.pending()), (1, 0));
     }
 
@@ -300,7 +322,7 @@ mod tests {
             outbox.append_frame(&Frame::from(vec![9; 5000]), &mut pool);
         }
         outbox.clear(&mut pool);
-        assert!(outbox.queue.is_none() && pool.queues.is_empty());
+        assert!(outbox.0.is_none() && pool.queues.is_empty());
     }
 
     #[test]
@@ -313,7 +335,7 @@ mod tests {
         assert_eq!(outbox.pending(), 150);
         outbox.clear(&mut pool);
         assert_eq!((outbox.pending(), pool.pending()), (0, 0));
-        assert!(outbox.queue.is_none());
+        assert!(outbox.0.is_none());
     }
 
     #[test]
@@ -329,6 +351,6 @@ mod tests {
         assert_eq!((taken, outbox.queue().unwrap().len()), (1999, 1));
         outbox.consume(1, &mut taken, &mut pool);
         assert_eq!((taken, outbox.pending(), pool.pending()), (0, 0, 0));
-        assert!(outbox.queue.is_none());
+        assert!(outbox.0.is_none());
     }
 }

@@ -3,7 +3,7 @@
 use hioload_platform::Token;
 use hioload_protocol::proxy::{self, Header, ProxyError};
 
-use super::chain::Transport;
+use super::chain::{Layer, Transport};
 use super::core::ShardCore;
 use super::link::Link;
 use super::slab::Entry;
@@ -21,7 +21,7 @@ pub(crate) struct Proxied {
 impl Proxied {
     pub(super) fn before(then: Transport) -> Transport {
         let partial = Vec::new();
-        Transport::Proxied(Box::new(Self { partial, then }))
+        Transport::proxied(Self { partial, then })
     }
 }
 
@@ -31,7 +31,7 @@ impl<A: App> ShardCore<A> {
         let Some(Entry { link, .. }) = self.slab.get(token) else {
             return;
         };
-        let Transport::Proxied(proxied) = &mut link.transport else {
+        let Some(Layer::Proxied(proxied)) = link.transport.layer_mut() else {
             return;
         };
         let before = proxied.partial.len();
@@ -50,8 +50,7 @@ impl<A: App> ShardCore<A> {
                 }
             }
             Ok(Some(Header { len, client })) => {
-                let then = std::mem::replace(&mut proxied.then, Transport::Plain);
-                link.transport = then;
+                link.transport = std::mem::take(&mut proxied.then);
                 if client.is_some() {
                     link.set_peer(client);
                 }
@@ -90,6 +89,6 @@ impl<A: App> ShardCore<A> {
 
 impl Link {
     pub(super) fn is_proxied(&self) -> bool {
-        matches!(self.transport, Transport::Proxied(_))
+        matches!(self.transport.layer(), Some(Layer::Proxied(_)))
     }
 }

@@ -116,7 +116,7 @@ impl Shard {
     }
 
     fn accept(&mut self) -> Token {
-        self.accept_over(Transport::Plain)
+        self.accept_over(Transport::PLAIN)
     }
 
     fn accept_over(&mut self, transport: Transport) -> Token {

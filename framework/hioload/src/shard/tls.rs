@@ -21,7 +21,7 @@ use std::collections::VecDeque;
 use hioload_platform::{Segment, Token};
 use hioload_protocol::handshake::Refusal;
 
-use super::chain::Transport;
+use super::chain::Layer;
 use super::context::Context;
 use super::core::ShardCore;
 use super::link::{Flags, Link};
@@ -48,7 +48,7 @@ impl<A: App> ShardCore<A> {
             return;
         };
         let link = &mut entry.link;
-        let Transport::Tls(session) = &mut link.transport else {
+        let Some(session) = link.transport.session_mut() else {
             return;
         };
         let mut plain = std::mem::take(&mut self.cx.tls.plain);
@@ -82,7 +82,7 @@ impl<A: App> ShardCore<A> {
         self.ended(token, None);
         self.with(token, |link, cx| {
             if failure == TlsFailure::PlainHttp
-                && let Transport::Tls(session) = &mut link.transport
+                && let Some(session) = link.transport.session_mut()
             {
                 let mut answer = Vec::new();
                 Refusal::BadRequest("this port speaks TLS: use https:// or wss://")
@@ -96,13 +96,13 @@ impl<A: App> ShardCore<A> {
 
 impl Link {
     pub(super) fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_))
+        self.transport.session().is_some()
     }
 
     /// The handshake can not be completed any more, if it is not yet; returns
     /// whether that is so.
     pub(super) fn fail_handshake(&mut self, failure: TlsFailure, cx: &Context) -> bool {
-        let Transport::Tls(session) = &mut self.transport else {
+        let Some(session) = self.transport.session_mut() else {
             return false;
         };
         let failed = session.is_handshaking();
@@ -117,7 +117,7 @@ impl Link {
     /// [`orders`](Self::orders) when no send is in flight.
     pub(crate) fn seal(&mut self, cx: &mut Context) {
         let finish = self.is(Flags::FINISH);
-        let Transport::Tls(session) = &mut self.transport else {
+        let Some(session) = self.transport.session_mut() else {
             return;
         };
         let gather = &mut cx.tls.gather;
@@ -134,27 +134,27 @@ impl Link {
 
     /// Bytes queued or with the kernel: plaintext until it is sealed.
     pub(crate) fn pending(&self) -> usize {
-        match &self.transport {
-            Transport::Plain | Transport::Proxied(_) => self.outbox.pending(),
-            Transport::Tls(session) => self.outbox.pending() + session.wire.pending(),
+        match self.transport.layer() {
+            None | Some(Layer::Proxied(_)) => self.outbox.pending(),
+            Some(Layer::Tls(session)) => self.outbox.pending() + session.wire.pending(),
         }
     }
 
     /// What the driver may be given, if there is anything.
     pub(crate) fn queue(&mut self) -> Option<&mut VecDeque<Segment>> {
-        match &mut self.transport {
-            Transport::Plain => self.outbox.queue(),
+        match self.transport.layer_mut() {
+            None => self.outbox.queue(),
             // Not before it is known how: the header comes first.
-            Transport::Proxied(_) => None,
-            Transport::Tls(session) => session.wire.queue(),
+            Some(Layer::Proxied(_)) => None,
+            Some(Layer::Tls(session)) => session.wire.queue(),
         }
     }
 
     /// The driver sent `bytes`.
     pub(super) fn sent(&mut self, bytes: usize, pool: &mut OutboxPool) {
-        match &mut self.transport {
-            Transport::Plain | Transport::Proxied(_) => self.outbox.sent(bytes, pool),
-            Transport::Tls(session) => session.wire.sent(bytes, pool),
+        match self.transport.layer_mut() {
+            None | Some(Layer::Proxied(_)) => self.outbox.sent(bytes, pool),
+            Some(Layer::Tls(session)) => session.wire.sent(bytes, pool),
         }
         if let Some(tracking) = self.tracking() {
             tracking.sent(bytes);
@@ -164,7 +164,7 @@ impl Link {
     /// The connection is gone: nothing is pending any more.
     pub(super) fn clear(&mut self, pool: &mut OutboxPool) {
         self.outbox.clear(pool);
-        if let Transport::Tls(session) = &mut self.transport {
+        if let Some(session) = self.transport.session_mut() {
             session.clear(pool);
         }
     }

@@ -365,10 +365,10 @@ impl<A: App, S: Stop> Loop<SimDriver, A, S> {
 /// What a new connection speaks; `None`: it can not be served.
 fn transport(tls: Option<&TlsConfig>) -> Option<Transport> {
     let Some(tls) = tls else {
-        return Some(Transport::Plain);
+        return Some(Transport::PLAIN);
     };
     match tls.accept() {
-        Ok(rustls) => Some(Transport::Tls(Box::new(Session::server(rustls)))),
+        Ok(rustls) => Some(Transport::tls(Session::server(rustls))),
         Err(error) => {
             tracing::error!(%error, "TLS cannot accept a connection");
             None

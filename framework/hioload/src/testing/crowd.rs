@@ -78,7 +78,7 @@ impl<A: App> Crowd<A> {
         };
         let mut head = Vec::new();
         request.write([3; 16], &mut head);
-        self.core.accepted(token, None, Transport::Plain);
+        self.core.accepted(token, None, Transport::PLAIN);
         self.core.received(token, &mut head);
         self.turn();
         ConnId(token)

@@ -5,9 +5,9 @@ use crate::error::ProtocolError;
 use crate::message::{Event, Kind};
 use crate::resources::Resources;
 
+use super::Connection;
 use super::assembly::Assembly;
 use super::flags::Flags;
-use super::{Connection, Takeover};
 
 impl Connection {
     /// Inflates `bytes` of the message that arrives, which they begin (as one
@@ -19,14 +19,17 @@ impl Connection {
         bytes: &[u8],
         resources: &mut Resources,
     ) -> Result<Option<Event>, ProtocolError> {
-        if bytes.is_empty() && self.remaining != 0 {
+        let remaining = self.place.remaining();
+        if bytes.is_empty() && remaining != 0 {
             return Ok(None);
         }
-        let message = self
+        let kept = self.kept.get_or_insert_with(|| resources.pool.kept());
+        let message = kept
             .message
             .get_or_insert_with(|| resources.pool.assembly(kind));
-        let kept = || self.takeover.as_mut().and_then(|kept| kept.inflater.take());
-        let mut inflater = match message.inflater.take().or_else(kept) {
+        let takeover = &mut kept.takeover;
+        let earlier = || takeover.as_mut().and_then(|kept| kept.inflater.take());
+        let mut inflater = match message.inflater.take().or_else(earlier) {
             Some(inflater) => inflater,
             None => resources.deflate.lend(),
         };
@@ -40,16 +43,14 @@ impl Connection {
             config: &config,
         };
         inflater.feed(bytes, step, &mut inflating)?;
-        if self.remaining != 0 || !self.flags.has(Flags::FIN) {
+        if remaining != 0 || !self.flags.has(Flags::FIN) {
             message.inflater = Some(inflater);
             return Ok(None);
         }
         inflater.finish(step, &mut inflating)?;
         message.finish()?;
         if self.receives.takeover() {
-            self.takeover
-                .get_or_insert_with(Box::<Takeover>::default)
-                .inflater = Some(inflater);
+            takeover.get_or_insert_default().inflater = Some(inflater);
         } else {
             resources.deflate.give_back(inflater);
         }

@@ -14,7 +14,7 @@ use crate::resources::Resources;
 use crate::utf8;
 
 use super::assembly::wire_limit;
-use super::{Connection, Control, Flags, Phase, Role};
+use super::{Connection, Control, Flags, Phase, Place, Role};
 
 impl Connection {
     /// Reads bytes from the peer, up to and including those of one event.
@@ -79,7 +79,7 @@ impl Connection {
         input: &mut [u8],
         limits: &Limits,
     ) -> Result<Option<(Kind, Range<usize>)>, ProtocolError> {
-        if self.frame.is_some() || self.partial_len != 0 || self.message.is_some() {
+        if !self.place.is_start() || self.has_message() {
             return Ok(None);
         }
         let masked = self.role() == Role::Server;
@@ -134,7 +134,7 @@ impl Connection {
     ) -> Result<Received, ProtocolError> {
         let mut at = 0;
         loop {
-            let opcode = match self.frame {
+            let opcode = match self.place.frame() {
                 Some(opcode) => opcode,
                 None => {
                     let Some(header) = self.read_header(input, &mut at)? else {
@@ -158,7 +158,7 @@ impl Connection {
                     event,
                 });
             }
-            if self.frame.is_some() {
+            if self.place.frame().is_some() {
                 debug_assert_eq!(at, input.len(), "an unfinished frame takes all input");
                 return Ok(Received {
                     consumed: at,
@@ -175,7 +175,7 @@ impl Connection {
         input: &[u8],
         at: &mut usize,
     ) -> Result<Option<Header>, ProtocolError> {
-        if self.partial_len != 0 {
+        if !self.place.is_start() {
             return self.read_split_header(input, at);
         }
         match self.decode(&input[*at..])? {
@@ -189,30 +189,38 @@ impl Connection {
     }
 
     /// Moves the bytes of a header that is cut by the end of the input, now or
-    /// in an earlier call, to `partial` until it is complete.
+    /// in an earlier call, to its place until it is complete.
     #[cold]
     fn read_split_header(
         &mut self,
         input: &[u8],
         at: &mut usize,
     ) -> Result<Option<Header>, ProtocolError> {
+        let Place::Header {
+            mut partial,
+            mut len,
+        } = self.place
+        else {
+            return Ok(None);
+        };
         loop {
-            let have = usize::from(self.partial_len);
-            match self.decode(&self.partial[..have])? {
+            let have = usize::from(len);
+            match self.decode(&partial[..have])? {
                 Decoded::Header { header, size } => {
                     debug_assert_eq!(size, have);
-                    self.partial_len = 0;
+                    self.place = Place::START;
                     return Ok(Some(header));
                 }
                 Decoded::Partial { needed } => {
                     let take = (needed - have).min(input.len() - *at);
                     if take == 0 {
+                        self.place = Place::Header { partial, len };
                         return Ok(None);
                     }
-                    self.partial[have..have + take].copy_from_slice(&input[*at..*at + take]);
+                    partial[have..have + take].copy_from_slice(&input[*at..*at + take]);
                     #[expect(clippy::cast_possible_truncation, reason = "at most 14")]
                     {
-                        self.partial_len += take as u8;
+                        len += take as u8;
                     }
                     *at += take;
                 }
@@ -232,7 +240,7 @@ impl Connection {
     fn begin(&mut self, header: &Header, limits: &Limits) -> Result<(), ProtocolError> {
         match header.opcode {
             OpCode::Text | OpCode::Binary => {
-                if self.message.is_some() {
+                if self.has_message() {
                     return Err(ProtocolError::ExpectedContinuation);
                 }
                 let limit = limits.max_message;
@@ -244,35 +252,38 @@ impl Connection {
                 }
                 self.flags.set(Flags::COMPRESSED, header.compressed);
             }
-            OpCode::Continuation => match &mut self.message {
+            OpCode::Continuation => match self.kept.as_mut().and_then(|kept| kept.message.as_mut())
+            {
                 Some(message) => message.admit(header.len, limits)?,
                 None => return Err(ProtocolError::UnexpectedContinuation),
             },
             OpCode::Close | OpCode::Ping | OpCode::Pong => {}
         }
-        self.frame = Some(header.opcode);
         self.flags.set(Flags::FIN, header.fin);
-        self.remaining = header.len;
-        self.mask = header.mask;
+        self.place = Place::behind(header);
         Ok(())
     }
 
     /// Takes and unmasks what `input[*at..]` has of the current frame's payload.
     #[inline]
     fn take_payload<'i>(&mut self, input: &'i mut [u8], at: &mut usize) -> &'i mut [u8] {
+        let role = self.role();
+        let Place::Payload(frame) = &mut self.place else {
+            return &mut [];
+        };
         let available = input.len() - *at;
-        let take = usize::try_from(self.remaining)
+        let take = usize::try_from(frame.remaining())
             .unwrap_or(usize::MAX)
             .min(available);
         let payload = &mut input[*at..*at + take];
-        if self.role() == Role::Server {
-            mask::apply(payload, self.mask, 0);
-            self.mask = mask::advance(self.mask, take);
+        if role == Role::Server {
+            mask::apply(payload, frame.mask, 0);
+            frame.mask = mask::advance(frame.mask, take);
         }
         *at += take;
-        self.remaining -= take as u64;
-        if self.remaining == 0 {
-            self.frame = None;
+        frame.took(take);
+        if frame.remaining() == 0 {
+            self.place = Place::START;
         }
         payload
     }
@@ -295,7 +306,7 @@ impl Connection {
         if self.flags.has(Flags::COMPRESSED) {
             return self.inflate(kind, payload, resources);
         }
-        if self.message.is_some() || self.remaining != 0 || !self.flags.has(Flags::FIN) {
+        if self.has_message() || self.place.remaining() != 0 || !self.flags.has(Flags::FIN) {
             return self.assemble(kind, payload, resources);
         }
         check_text(kind, payload)?;
@@ -313,14 +324,17 @@ impl Connection {
         bytes: &[u8],
         resources: &mut Resources,
     ) -> Result<Option<Event>, ProtocolError> {
-        if bytes.is_empty() && self.remaining != 0 {
+        let remaining = self.place.remaining();
+        if bytes.is_empty() && remaining != 0 {
             return Ok(None);
         }
         let message = self
+            .kept
+            .get_or_insert_with(|| resources.pool.kept())
             .message
             .get_or_insert_with(|| resources.pool.assembly(kind));
         let outstanding = if self.flags.has(Flags::FIN) {
-            usize::try_from(self.remaining).unwrap_or(usize::MAX)
+            usize::try_from(remaining).unwrap_or(usize::MAX)
         } else {
             resources
                 .limits
@@ -328,7 +342,7 @@ impl Connection {
                 .saturating_sub(message.len() + bytes.len())
         };
         message.append(bytes, outstanding)?;
-        if self.remaining != 0 || !self.flags.has(Flags::FIN) {
+        if remaining != 0 || !self.flags.has(Flags::FIN) {
             return Ok(None);
         }
         message.finish()?;
@@ -337,7 +351,7 @@ impl Connection {
 
     /// Hands the assembled message out.
     pub(super) fn complete(&mut self, pool: &mut MessagePool) -> Option<Event> {
-        let message = self.message.take()?;
+        let message = self.take_message(pool)?;
         let kind = message.kind();
         let payload = Payload::Assembled(pool.disassemble(message));
         Some(Event::Message { kind, payload })
@@ -353,21 +367,25 @@ impl Connection {
     ) -> Result<Option<Event>, ProtocolError> {
         let start = *at;
         let bytes = self.take_payload(input, at);
-        if self.control.is_none() && self.remaining == 0 {
+        let remaining = self.place.remaining();
+        if remaining == 0 && !self.has_control() {
             let payload = Payload::Input(start..*at);
             return self
                 .answer(opcode, bytes, payload, resources, out)
                 .map(Some);
         }
-        let mut control = self
+        let control = self
+            .kept
+            .get_or_insert_with(|| resources.pool.kept())
             .control
-            .take()
-            .unwrap_or_else(|| Box::new(Control::new()));
+            .get_or_insert_with(|| Box::new(Control::new()));
         control.append(bytes);
-        if self.remaining != 0 {
-            self.control = Some(control);
+        if remaining != 0 {
             return Ok(None);
         }
+        let Some(control) = self.take_control(&mut resources.pool) else {
+            return Ok(None);
+        };
         let bytes = control.bytes();
         let mut copy = resources.pool.take();
         copy.extend_from_slice(bytes);
@@ -411,7 +429,7 @@ impl Connection {
             self.write_close(code, &CloseReason::empty(), &mut resources.masks, out);
         }
         self.phase = Phase::Closed;
-        let clean = self.message.is_none();
+        let clean = !self.has_message();
         self.release(&mut resources.pool);
         Ok(Event::Closed {
             code,
@@ -440,9 +458,8 @@ impl Connection {
 
     /// Returns what an unfinished message holds: nothing more will be read.
     fn release(&mut self, pool: &mut MessagePool) {
-        self.control = None;
-        self.takeover = None;
-        if let Some(message) = self.message.take() {
+        let message = self.kept.take().and_then(|kept| kept.message);
+        if let Some(message) = message {
             let buffer = pool.disassemble(message);
             pool.give_back(buffer);
         }

@@ -69,6 +69,8 @@ impl Connection {
         let flushed = if self.sends.takeover() {
             let config = *resources.deflate.config();
             let compressor = self
+                .kept
+                .get_or_insert_default()
                 .takeover
                 .get_or_insert_default()
                 .compressor

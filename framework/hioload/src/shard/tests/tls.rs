@@ -52,7 +52,7 @@ impl Authority {
 
     fn accept(&self, shard: &mut Shard) -> Token {
         let session = Session::server(self.tls.accept().unwrap());
-        shard.accept_over(Transport::Tls(Box::new(session)))
+        shard.accept_over(Transport::tls(session))
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion) -> ClientConnection {
