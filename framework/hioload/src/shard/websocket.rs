@@ -1,7 +1,9 @@
 //! The WebSocket stage: from received bytes to the app's callbacks.
 
+use std::ops::Range;
+
 use hioload_platform::Token;
-use hioload_protocol::{Connection, Event, Received};
+use hioload_protocol::{Connection, Event, Kind, Received};
 
 use super::chain::Stage;
 use super::context::Context;
@@ -14,6 +16,13 @@ impl<A: App> ShardCore<A> {
     /// Consumes bytes until they are used up, reading is paused, or the stage
     /// changes; returns how many.
     pub(super) fn websocket_bytes(&mut self, token: Token, bytes: &mut [u8]) -> usize {
+        let mut messages = 0;
+        let consumed = self.websocket_events(token, bytes, &mut messages);
+        self.cx.metrics().messages_received.add(messages);
+        consumed
+    }
+
+    fn websocket_events(&mut self, token: Token, bytes: &mut [u8], messages: &mut u64) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             let Some(Entry { link, state }) = self.slab.get(token) else {
@@ -21,6 +30,18 @@ impl<A: App> ShardCore<A> {
             };
             if link.is_paused() {
                 return at;
+            }
+            if let Some((kind, payload)) = link.read_whole(&mut bytes[at..], &self.cx) {
+                let message = Message::received(kind, &bytes[at..][payload.clone()]);
+                at += payload.end;
+                *messages += 1;
+                if !link.is(Flags::CLOSING) {
+                    let _span = link.entered();
+                    let cx = &mut self.cx;
+                    self.app.message(&mut Conn { link, cx }, state, message);
+                }
+                self.deliver();
+                continue;
             }
             let Some(received) = link.read(&mut bytes[at..], &mut self.cx) else {
                 return at;
@@ -32,7 +53,7 @@ impl<A: App> ShardCore<A> {
             };
             match event {
                 Event::Message { kind, payload } => {
-                    self.cx.metrics().messages_received.add(1);
+                    *messages += 1;
                     if !link.is(Flags::CLOSING) {
                         let message = Message::received(kind, payload.bytes(input));
                         let _span = link.entered();
@@ -133,6 +154,16 @@ impl<A: App> ShardCore<A> {
 }
 
 impl Link {
+    /// A message that lies whole at the start of the bytes; nothing else is
+    /// touched.
+    #[inline]
+    fn read_whole(&mut self, bytes: &mut [u8], cx: &Context) -> Option<(Kind, Range<usize>)> {
+        match &mut self.stage {
+            Stage::WebSocket(websocket) => websocket.receive_whole(bytes, &cx.resources.limits),
+            _ => None,
+        }
+    }
+
     /// One event of the protocol. `None` when this is no WebSocket (any more).
     fn read(&mut self, bytes: &mut [u8], cx: &mut Context) -> Option<Received> {
         let Stage::WebSocket(websocket) = &mut self.stage else {

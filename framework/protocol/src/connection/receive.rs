@@ -42,22 +42,18 @@ impl Connection {
                 event: None,
             };
         }
-        let received = match self.read_whole_message(input, &resources.limits) {
-            Ok(Some((kind, range))) => {
-                let consumed = range.end;
-                let event = Event::Message {
-                    kind,
-                    payload: Payload::Input(range),
-                };
-                return Received {
-                    consumed,
-                    event: Some(event),
-                };
-            }
-            Ok(None) => self.advance(input, resources, out),
-            Err(error) => Err(error),
-        };
-        match received {
+        if let Some((kind, range)) = self.receive_whole(input, &resources.limits) {
+            let consumed = range.end;
+            let event = Event::Message {
+                kind,
+                payload: Payload::Input(range),
+            };
+            return Received {
+                consumed,
+                event: Some(event),
+            };
+        }
+        match self.advance(input, resources, out) {
             Ok(received) => received,
             Err(error) => {
                 let event = Some(self.fail(error, resources, out));
@@ -69,60 +65,63 @@ impl Connection {
         }
     }
 
-    /// The fast path: a message in one frame that lies whole at the start of
-    /// `input`. Everything else is `None`, nothing having been touched, and
-    /// left to `advance`, which would come to the same result; the shortcut
-    /// saves its state changes and the moves of a large `Event`.
+    /// Reads a message in one frame that lies whole at the start of `input`:
+    /// its kind, and where its payload is, unmasked. The rest of the input
+    /// begins at the payload's end.
+    ///
+    /// `None`, nothing having been touched, is anything else, which
+    /// [`receive`](Self::receive) reads. It begins with this; to try it first
+    /// saves the moves of a large [`Event`] for each of many small messages.
     #[inline]
-    fn read_whole_message(
-        &self,
+    pub fn receive_whole(
+        &mut self,
         input: &mut [u8],
         limits: &Limits,
-    ) -> Result<Option<(Kind, Range<usize>)>, ProtocolError> {
-        if !self.place.is_start() || self.has_message() {
-            return Ok(None);
+    ) -> Option<(Kind, Range<usize>)> {
+        if !self.place.is_start() || self.is_closed() || self.has_message() {
+            return None;
         }
         let masked = self.role() == Role::Server;
-        let Some(message) = (match decode_short(input, masked) {
-            Some(short) => Some(short),
-            None => self.decode_whole(input)?,
-        }) else {
-            return Ok(None);
-        };
         let Whole {
             kind,
             size,
             len,
             mask,
-        } = message;
-        let len = match usize::try_from(len) {
-            Ok(len) if len <= input.len() - size && len <= limits.max_message => len,
-            _ => return Ok(None),
-        };
+        } = decode_short(input, masked).or_else(|| self.decode_whole(input))?;
+        let len = usize::try_from(len).ok()?;
+        if len > input.len() - size || len > limits.max_message {
+            return None;
+        }
         let payload = &mut input[size..size + len];
         if masked {
             mask::apply(payload, mask, 0);
         }
-        check_text(kind, payload)?;
-        Ok(Some((kind, size..size + len)))
+        if check_text(kind, payload).is_err() {
+            if masked {
+                // As it was: whoever refuses it reads it again.
+                mask::apply(payload, mask, 0);
+            }
+            return None;
+        }
+        Some((kind, size..size + len))
     }
 
     /// The header of a message in one frame, of any length.
-    fn decode_whole(&self, input: &[u8]) -> Result<Option<Whole>, ProtocolError> {
-        let Decoded::Header { header, size } = self.decode(input)? else {
-            return Ok(None);
+    fn decode_whole(&self, input: &[u8]) -> Option<Whole> {
+        let Ok(Decoded::Header { header, size }) = self.decode(input) else {
+            return None;
         };
         let kind = match (header.fin, header.compressed, header.opcode) {
             (true, false, OpCode::Text) => Kind::Text,
             (true, false, OpCode::Binary) => Kind::Binary,
-            _ => return Ok(None),
+            _ => return None,
         };
-        Ok(Some(Whole {
+        Some(Whole {
             kind,
             size,
             len: header.len,
             mask: header.mask,
-        }))
+        })
     }
 
     /// Reads frames until one makes an event or the input ends.
