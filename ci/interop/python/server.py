@@ -89,6 +89,10 @@ class Server:
 class WithServer(unittest.IsolatedAsyncioTestCase):
     """Tests that start servers, which end with them."""
 
+    async def asyncSetUp(self):
+        # On by default in such tests; it makes them many times slower.
+        asyncio.get_running_loop().set_debug(False)
+
     async def serve(self, *options):
         server = Server(self.id().split(".", 1)[1], *options)
         await server.start()
