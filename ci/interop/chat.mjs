@@ -3,8 +3,8 @@ import { createHmac } from "node:crypto";
 import { Centrifuge } from "centrifuge";
 import { Centrifuge as BinaryCentrifuge } from "centrifuge/build/protobuf";
 import WebSocket from "ws";
+import { soon } from "./client.mjs";
 
-const PATIENCE = 20_000;
 const open = new Set();
 export const SECRET = "a secret for the tests alone";
 
@@ -17,15 +17,6 @@ export function token(claims, secret = SECRET) {
 
 /** Seconds of the Unix clock, so long from now. */
 export const inSeconds = (seconds) => Math.floor(Date.now() / 1000) + seconds;
-
-/** A promise that fails when it takes too long, and says for what. */
-export function soon(promise, what) {
-  let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no ${what} within ${PATIENCE} ms`)), PATIENCE);
-  });
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
-}
 
 /** The next event of this name. */
 export function event(emitter, name) {

@@ -4,6 +4,15 @@ import WebSocket from "ws";
 
 const PATIENCE = 20_000;
 
+/** A promise that fails when it takes too long, and says for what. */
+export function soon(promise, what) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`no ${what} within ${PATIENCE} ms`)), PATIENCE);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 export class Client {
   #waiting = [];
   #arrived = [];
@@ -40,12 +49,7 @@ export class Client {
   async next() {
     if (this.#arrived.length > 0) return this.#arrived.shift();
     if (this.ws.readyState !== WebSocket.OPEN) throw this.error ?? new Error("the connection has ended");
-    let timer;
-    const message = new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject });
-      timer = setTimeout(() => reject(new Error(`no message within ${PATIENCE} ms`)), PATIENCE);
-    });
-    return message.finally(() => clearTimeout(timer));
+    return soon(new Promise((resolve, reject) => { this.#waiting.push({ resolve, reject }); }), "message");
   }
 
   get unread() { return this.#arrived.length; }

@@ -23,12 +23,15 @@ export async function withServer(name, options, body) {
   if (code !== 0) throw new Error(`the server ended with ${code ?? "a signal"} after SIGTERM`);
 }
 
-/** Runs `body` with the name of a file that holds this configuration. */
+/**
+ * Runs `body` with the name of a file that holds this configuration: text, or what a
+ * function makes of a folder for the files it names.
+ */
 export async function withConfig(toml, body) {
   const folder = mkdtempSync(path.join(tmpdir(), "hioload-interop-"));
   try {
     const file = path.join(folder, "server.toml");
-    writeFileSync(file, toml);
+    writeFileSync(file, typeof toml === "function" ? toml(folder) : toml);
     await body(file);
   } finally {
     rmSync(folder, { recursive: true });

@@ -195,6 +195,10 @@ impl Chat {
             conn.close(CloseCode::TOO_BIG, "a frame has at most 64 KiB");
             return;
         }
+        // No command, not even a pong: Centrifugo ends such a client as well.
+        if message.payload().is_empty() {
+            return disconnect(conn, Disconnect::BadRequest);
+        }
         match (client.encoding, message.kind(), message.as_text()) {
             (Encoding::Json, _, Some(text)) => self.commands(conn, client, commands(text)),
             (Encoding::Protobuf, Kind::Binary, _) => {

@@ -144,6 +144,10 @@ fn what_is_not_the_protocol_ends_with_3501() {
         peer.client.text(&format!("{line}x"));
         peer.client.expect_end(3501);
     }
+    // A frame with nothing in it.
+    let mut peer = chat.open();
+    peer.client.text("");
+    peer.client.expect_end(3501);
     // Before connect, only connect; then once, and what is known.
     for early in [
         json!({ "id": 1, "publish": { "channel": "a", "data": 1 } }),
