@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_frame_of_protobuf_is_bytes() {
-        let body = b"\x0a\x01s\x12\x01n\x1a\x03\x02\x08\xff\x7a\x00";
+        let body = b"\x0a\x01n\x12\x01s\x1a\x03\x02\x08\xff\x7a\x00";
         let said = Emulated::parse(body, Encoding::Protobuf).unwrap();
         assert_eq!((&*said.session, &*said.node), ("s", "n"));
         assert_eq!(said.data, &b"\x02\x08\xff"[..]);

@@ -211,8 +211,8 @@ pub(crate) fn emulated(bytes: &[u8]) -> Result<Emulated<'_>, Garbled> {
     let mut emulated = Emulated::default();
     while let Some(field) = fields.field()? {
         match field.number {
-            1 => emulated.session = field.text()?,
-            2 => emulated.node = field.text()?,
+            1 => emulated.node = field.text()?,
+            2 => emulated.session = field.text()?,
             3 => emulated.data = Cow::Borrowed(field.bytes()?),
             _ => {}
         }
