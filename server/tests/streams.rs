@@ -11,6 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use support::Serving;
 use support::client::{Client, dial};
@@ -445,6 +446,33 @@ fn a_frame_as_large_as_a_websocket_takes_is_heard_in_spite_of_its_quotes() {
 }
 
 #[test]
+fn posts_behind_one_another_on_one_connection_are_heard_in_order() {
+    const POSTS: u64 = 200;
+    let chat = Chat::start("order", "[client.rates]\npublish = 'off'\n");
+    let mut peer = chat.connected();
+    let mut stream = dial(chat.addr());
+    let mut posts = String::new();
+    for id in 2..2 + POSTS {
+        let publish = json!({ "id": id, "publish": { "channel": "room", "data": id } });
+        let body = peer.says(&publish.to_string()).to_string();
+        posts += &post_head(EMULATION, "", body.len());
+        posts += &body;
+    }
+    stream.write_all(posts.as_bytes()).expect("they are taken");
+    for id in 2..2 + POSTS {
+        assert_eq!(Answer::read(&mut stream).status, 204);
+        assert_eq!(peer.next()["id"], id);
+    }
+    let history = json!({ "id": 1000, "history": { "channel": "room", "limit": -1 } });
+    let reply = peer.ask(&chat, &history);
+    let kept = reply["history"]["publications"].as_array().expect("a list");
+    let order: Vec<_> = kept.iter().map(|one| one["data"].as_u64()).collect();
+    assert!(order.is_sorted() && order.len() > 1, "{order:?}");
+    let posted = chat.serving.metric("hioload_chat_emulated_total");
+    assert_eq!(posted, POSTS + 1);
+}
+
+#[test]
 fn what_clients_misdo_ends_their_stream_as_it_would_a_websocket() {
     let toml = "stale = '1s'\nuser_connection_limit = 1\n[client.rates]\npublish = '1/1h'\n\
         refused = '1/1h'\n";
@@ -480,12 +508,10 @@ fn pings_are_answered_by_posts_or_the_stream_ends() {
 #[test]
 fn the_application_ends_streams_and_a_stop_is_told() {
     let chat = Chat::start("ends", "");
-    let user = |name: &str| {
-        // Without a key to check it with, the server believes it.
-        let claims = base64(&json!({ "sub": name }).to_string());
-        json!({ "id": 1, "connect": { "token": format!("{}.{claims}.x", base64("{}")) } })
-    };
-    let mut ann = chat.open(&user("ann").to_string());
+    let key = EncodingKey::from_secret(b"no key to check it with");
+    let token = encode(&Header::default(), &json!({ "sub": "ann" }), &key).expect("a token");
+    let connect = json!({ "id": 1, "connect": { "token": token } });
+    let mut ann = chat.open(&connect.to_string());
     ann.is_let_in();
     chat.call("subscribe", &json!({ "user": "ann", "channel": "room" }));
     ann.is_pushed("subscribe");
@@ -502,17 +528,6 @@ fn the_application_ends_streams_and_a_stop_is_told() {
         peer.ends_with(3001);
     }
     assert_eq!(stopping.serving.process.wait().status.code(), Some(0));
-}
-
-/// Base64 for URLs, without padding.
-fn base64(text: &str) -> String {
-    use jsonwebtoken::EncodingKey;
-    // What signs can write it: the middle part of a token.
-    let claims: Value = serde_json::from_str(text).expect("JSON");
-    let key = EncodingKey::from_secret(b"x");
-    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key);
-    let token = token.expect("a token");
-    token.split('.').nth(1).expect("claims").to_owned()
 }
 
 #[test]

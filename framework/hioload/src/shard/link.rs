@@ -310,7 +310,8 @@ impl Link {
             return SendOutcome::Dropped;
         }
         let Stage::WebSocket(websocket) = &mut self.stage else {
-            let whole = parts.fold(Vec::new(), |whole, part| [&whole, part.as_ref()].concat());
+            let mut whole = Vec::new();
+            parts.for_each(|part| whole.extend_from_slice(part.as_ref()));
             return self.append_streamed(Message::received(kind, &whole), cx);
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
