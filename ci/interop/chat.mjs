@@ -1,11 +1,14 @@
 // centrifuge clients whose events can be waited for, and tokens for them.
 import { createHmac } from "node:crypto";
+import net from "node:net";
 import { Centrifuge } from "centrifuge";
 import { Centrifuge as BinaryCentrifuge } from "centrifuge/build/protobuf";
+import { EventSource } from "eventsource";
 import WebSocket from "ws";
 import { soon } from "./client.mjs";
 
 const open = new Set();
+const wires = new Set();
 export const SECRET = "a secret for the tests alone";
 
 /** A JWT with these claims, HS256. */
@@ -27,14 +30,22 @@ export function event(emitter, name) {
 export function closeAll() {
   for (const client of open) client.close();
   open.clear();
+  for (const wire of wires) wire.close();
+  wires.clear();
 }
 
 /** A client whose connection can be cut as a network would. */
 export class ChatClient {
   #socket = null;
 
-  /** With `protobuf` among the options it speaks that encoding. */
-  constructor(server, { protobuf = false, ...options } = {}) {
+  #wire = null;
+
+  /**
+   * With `protobuf` among the options it speaks that encoding; with `transport` it uses one
+   * that needs no upgrade, after it has tried those of `before`, and through a `wire` if it is
+   * to be cut.
+   */
+  constructor(server, { protobuf = false, transport = null, before = [], wire = null, ...options } = {}) {
     const owner = this;
     open.add(this);
     class Socket extends WebSocket {
@@ -44,6 +55,14 @@ export class ChatClient {
       }
     }
     const Codec = protobuf ? BinaryCentrifuge : Centrifuge;
+    if (transport) {
+      const origin = wire?.origin ?? server.origin;
+      this.#wire = wire;
+      this.centrifuge = new Codec([...before, { transport, endpoint: `${origin}/connection/${transport}` }], {
+        emulationEndpoint: `${origin}/emulation`, eventsource: EventSource, websocket: WebSocket, minReconnectDelay: 20, maxReconnectDelay: 200, ...options,
+      });
+      return;
+    }
     this.centrifuge = new Codec(`ws://127.0.0.1:${server.port}/connection/websocket`, {
       websocket: Socket, minReconnectDelay: 20, maxReconnectDelay: 200, ...options,
     });
@@ -75,9 +94,40 @@ export class ChatClient {
   /** The subprotocol that the server chose. */
   get protocol() { return this.#socket.protocol; }
 
-  kill() { this.#socket.terminate(); }
+  kill() { this.#wire ? this.#wire.cut() : this.#socket.terminate(); }
 
   close() { this.centrifuge.disconnect(); }
+}
+
+/** The way to a server, which can be cut as a network would. */
+export class Wire {
+  #sockets = new Set();
+  #listener = null;
+
+  static async to(server) {
+    const wire = new Wire();
+    wire.#listener = net.createServer((near) => {
+      const far = net.connect(server.port, "127.0.0.1");
+      for (const [from, to] of [[near, far], [far, near]]) {
+        wire.#sockets.add(from);
+        from.pipe(to);
+        from.on("error", () => to.destroy());
+        from.on("close", () => { wire.#sockets.delete(from); to.destroy(); });
+      }
+    });
+    await new Promise((resolve) => { wire.#listener.listen(0, "127.0.0.1", resolve); });
+    wires.add(wire);
+    return wire;
+  }
+
+  get origin() { return `http://127.0.0.1:${this.#listener.address().port}`; }
+
+  cut() { for (const socket of this.#sockets) socket.destroy(); }
+
+  close() {
+    this.#listener.close();
+    this.cut();
+  }
 }
 
 /** What has arrived, and a way to wait for more. */

@@ -18,6 +18,7 @@ mod presence;
 mod rates;
 mod rules;
 mod seats;
+mod streams;
 mod subscribe;
 mod token;
 mod unsigned;
@@ -48,6 +49,7 @@ pub(crate) use journal::{Journal, listen};
 pub(crate) use metrics::ChatMetrics;
 use metrics::Counters;
 pub(crate) use rules::{Identity, Rules};
+pub(crate) use streams::{Fallback, Posted};
 pub(crate) use token::{Checked, Verifier, now};
 use written::Written;
 
@@ -182,6 +184,9 @@ impl Chat {
             until: deadlines::after(conn.now(), stale),
         };
         self.arm(conn, client);
+        if client.stream.is_some() {
+            self.begin_stream(conn, client);
+        }
     }
 
     pub(crate) fn message(
@@ -322,6 +327,9 @@ impl Chat {
         self.counters.users.set(self.users.len() as u64);
         if let Stage::In = client.stage {
             self.counters.clients.sub(1);
+        }
+        if client.stream.is_some() {
+            self.counters.streams.sub(1);
         }
         if let Some((timer, _)) = client.timer.take() {
             conn.cancel(timer);

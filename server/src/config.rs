@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) echo: bool,
     pub(crate) broadcast: bool,
     pub(crate) echo_root: bool,
+    pub(crate) sse: bool,
+    pub(crate) http_stream: bool,
     pub(crate) debug_token: Option<DebugToken>,
     pub(crate) admin: AdminAccess,
     pub(crate) otlp_endpoint: Option<String>,
@@ -188,6 +190,8 @@ struct RoutesTable {
     echo: Option<bool>,
     broadcast: Option<bool>,
     echo_root: Option<bool>,
+    sse: Option<bool>,
+    http_stream: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -393,6 +397,8 @@ impl Settings {
             echo: cli.dev || file.routes.echo.unwrap_or(relay),
             broadcast: cli.dev || file.routes.broadcast.unwrap_or(relay),
             echo_root: cli.echo_root || file.routes.echo_root.unwrap_or(false),
+            sse: file.routes.sse.unwrap_or(true),
+            http_stream: file.routes.http_stream.unwrap_or(true),
             config: Config {
                 max_subscriptions: chat.subscriptions(),
                 ..config(cli, file)?
@@ -423,6 +429,8 @@ impl Settings {
             echo,
             broadcast,
             echo_root,
+            sse,
+            http_stream,
             debug_token,
             admin,
             otlp_endpoint,
@@ -438,6 +446,8 @@ impl Settings {
             ("routes.echo", self.echo != *echo),
             ("routes.broadcast", self.broadcast != *broadcast),
             ("routes.echo_root", self.echo_root != *echo_root),
+            ("routes.sse", self.sse != *sse),
+            ("routes.http_stream", self.http_stream != *http_stream),
             ("debug_token", &self.debug_token != debug_token),
             ("admin.token", &self.admin != admin),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),

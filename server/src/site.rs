@@ -13,7 +13,9 @@ use hioload_store::Store;
 
 use crate::admin::{self, Admin};
 use crate::broadcast::{Broadcast, Topic};
-use crate::chat::{self, Call, Chat, ChatMetrics, Client, Identity, Journal, Method, Rules};
+use crate::chat::{
+    self, Call, Chat, ChatMetrics, Client, Fallback, Identity, Journal, Method, Posted, Rules,
+};
 use crate::config::Settings;
 use crate::page::{self, Asset};
 
@@ -35,6 +37,7 @@ enum Route {
     Echo,
     Broadcast,
     Chat,
+    Fallback(Fallback),
     Api,
     Health,
     Ready,
@@ -71,6 +74,9 @@ impl Routes {
         router.insert("/metrics", Route::Metrics)?;
         router.insert("/debug/state", Route::DebugState)?;
         router.insert(chat::PATH, Route::Chat)?;
+        for fallback in Fallback::all(settings) {
+            router.insert(fallback.path(), Route::Fallback(fallback))?;
+        }
         if settings.chat.api_key.bytes().is_some() {
             router.insert("/api/{method}", Route::Api)?;
         }
@@ -105,6 +111,7 @@ pub(crate) enum Service {
     Broadcast(Topic),
     Chat(Box<Client>),
     Api(Box<Call>),
+    Posted(Box<Posted>),
 }
 
 // Every connection has this.
@@ -219,6 +226,7 @@ impl App for Site {
             | Route::AdminOff
             | Route::AdminState
             | Route::AdminCall
+            | Route::Fallback(_)
             | Route::Api
             | Route::Health
             | Route::Ready
@@ -228,11 +236,17 @@ impl App for Site {
     }
 
     fn upload(&mut self, request: &Request<'_>, service: &mut Service) -> Upload {
-        if let Ok(found) = self.routes.0.at(request.path())
-            && matches!(found.value, Route::Api | Route::AdminCall)
-        {
-            let method = found.params.get("method").unwrap_or_default();
-            return self.call(request, *found.value, method, service);
+        match self.routes.0.at(request.path()) {
+            Ok(found) if matches!(found.value, Route::Api | Route::AdminCall) => {
+                let method = found.params.get("method").unwrap_or_default();
+                return self.call(request, *found.value, method, service);
+            }
+            Ok(found) => {
+                if let Route::Fallback(fallback) = *found.value {
+                    return self.chat.take_body(request, fallback, service);
+                }
+            }
+            Err(_) => {}
         }
         if reads(request) {
             Upload::collect()
@@ -242,12 +256,19 @@ impl App for Site {
     }
 
     fn body(&mut self, conn: &mut Conn<'_>, service: &mut Service, part: BodyPart<'_>) {
-        if let Service::Api(call) = service {
-            match part {
-                BodyPart::Bytes(bytes) => call.append(bytes),
-                BodyPart::End => self.chat.call(conn, call),
-                BodyPart::Aborted => {}
-            }
+        match (service, part) {
+            (Service::Api(call), BodyPart::Bytes(bytes)) => call.append(bytes),
+            (Service::Api(call), BodyPart::End) => self.chat.call(conn, call),
+            (Service::Posted(posted), BodyPart::Bytes(bytes)) => posted.append(bytes),
+            (Service::Posted(posted), BodyPart::End) => self.chat.speak(conn, posted),
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'_>, service: &mut Service) -> Response {
+        match self.routes.0.at(request.path()).map(|found| *found.value) {
+            Ok(Route::Fallback(fallback)) => self.chat.fall_back(request, fallback, service),
+            _ => self.http(request),
         }
     }
 
@@ -285,7 +306,7 @@ impl App for Site {
                 self.metrics().into_bytes(),
             ),
             Route::DebugState => self.debug.answer(request),
-            Route::Api | Route::AdminCall => Response::not_found(),
+            Route::Api | Route::AdminCall | Route::Fallback(_) => Response::not_found(),
             Route::Echo | Route::Broadcast | Route::Chat => {
                 Response::text(426, "this resource speaks WebSocket version 13\n")
                     .header("Upgrade", "websocket")
@@ -299,7 +320,7 @@ impl App for Site {
             Service::Echo => self.echo.open(conn, &mut ()),
             Service::Broadcast(topic) => self.broadcast.open(conn, topic),
             Service::Chat(client) => self.chat.open(conn, client),
-            Service::Api(_) => {}
+            Service::Api(_) | Service::Posted(_) => {}
         }
     }
 
@@ -308,7 +329,7 @@ impl App for Site {
             Service::Echo => self.echo.message(conn, &mut (), message),
             Service::Broadcast(topic) => self.broadcast.message(conn, topic, message),
             Service::Chat(client) => self.chat.message(conn, client, message),
-            Service::Api(_) => {}
+            Service::Api(_) | Service::Posted(_) => {}
         }
     }
 
@@ -317,7 +338,7 @@ impl App for Site {
             Service::Echo => self.echo.close(conn, &mut (), close),
             Service::Broadcast(topic) => self.broadcast.close(conn, topic, close),
             Service::Chat(client) => self.chat.close(conn, client),
-            Service::Api(_) => {}
+            Service::Api(_) | Service::Posted(_) => {}
         }
     }
 
@@ -341,7 +362,7 @@ impl App for Site {
         match service {
             Service::Echo => self.echo.stopping(&mut ()),
             Service::Broadcast(topic) => self.broadcast.stopping(topic),
-            Service::Chat(_) | Service::Api(_) => chat::SHUTDOWN,
+            Service::Chat(_) | Service::Api(_) | Service::Posted(_) => chat::SHUTDOWN,
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::http::{BodyPart, Request, Response, Upload};
 use crate::hub::{Change, Delivery};
 use crate::source::SourceEvent;
 
-/// What WebSockets are closed with when the server stops and the app says
+/// What connections are closed with when the server stops and the app says
 /// nothing else.
 pub(crate) const STOPPING: (CloseCode, &str) = (CloseCode::GOING_AWAY, "the server is stopping");
 
@@ -64,6 +64,15 @@ pub trait App: Sized + 'static {
     fn http(&mut self, request: &Request<'_>) -> Response {
         let _ = request;
         Response::not_found()
+    }
+
+    /// As [`http`](Self::http), which answers by default, for an app that turns
+    /// requests into [connections of its own](crate::http::MessageStream) and
+    /// may fill their `state` here. With any other answer it is dropped. Behind
+    /// a [`Router`](crate::Router) apps are not asked.
+    fn answer(&mut self, request: &Request<'_>, state: &mut Self::State) -> Response {
+        let _ = state;
+        self.http(request)
     }
 
     /// Decides how the body of a plain request is taken, before any of it is
@@ -113,7 +122,8 @@ pub trait App: Sized + 'static {
     }
 
     /// The WebSocket is open, accepted or dialled: what is sent now follows the
-    /// handshake.
+    /// handshake. Or a [stream of messages](crate::http::MessageStream) has
+    /// begun, which is a connection like it from here on.
     fn open(&mut self, conn: &mut Conn<'_>, state: &mut Self::State) {
         let _ = (conn, state);
     }

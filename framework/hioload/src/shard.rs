@@ -21,6 +21,7 @@ mod http;
 mod inbox;
 mod link;
 mod mail;
+mod messages;
 mod outbox;
 mod probe;
 mod proxied;

@@ -1,5 +1,5 @@
 //! Centrifugo's bidirectional client protocol, as existing SDKs speak it over a
-//! WebSocket, in both its encodings: commands are understood, replies and pushes
+//! WebSocket or what stands in for one, in both its encodings: commands are understood, replies and pushes
 //! written. No I/O, no clocks, no state: who is connected and subscribed is for
 //! the server to know.
 //!
@@ -11,6 +11,7 @@
 
 mod code;
 mod command;
+mod emulation;
 mod encoding;
 mod protobuf;
 mod publication;
@@ -22,6 +23,7 @@ pub use command::{
     Command, Connect, History, Malformed, PresenceOf, Publish, Recover, Refresh, Request, Rpc,
     Send, Since, SubRefresh, Subscribe, Unsubscribe, commands,
 };
+pub use emulation::Emulated;
 pub use encoding::{Encoding, Frame, Payload, Unwritable};
 pub use protobuf::{Garbled, protobuf_commands};
 pub use publication::{Body, Publication, json_body, protobuf_body};

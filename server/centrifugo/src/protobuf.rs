@@ -7,7 +7,7 @@ mod reader;
 mod writer;
 
 pub use decode::protobuf_commands;
-pub(crate) use decode::{Info, Written};
+pub(crate) use decode::{Info, Written, emulated};
 pub(crate) use encode::{Encode, error, published};
 pub use reader::Garbled;
 pub(crate) use writer::Writer;

@@ -35,9 +35,20 @@ pub(crate) struct Client {
     pub(super) publishing: u32,
     /// When what the token granted ends, with the delay for a new one.
     pub(super) expires: Option<Nanos>,
+    /// Of one that cannot upgrade.
+    pub(super) stream: Option<Box<Streamed>>,
     /// The one timer, when it is due, and its key.
     pub(super) timer: Option<(Timer, Nanos)>,
     pub(super) key: u64,
+}
+
+/// What a client has that hears a stream, and posts what it says.
+#[derive(Debug)]
+pub(super) struct Streamed {
+    /// The secret that lets requests speak for it.
+    pub(super) session: Box<str>,
+    /// Its first frame, until that is read.
+    pub(super) first: Box<[u8]>,
 }
 
 /// How far it has come.
@@ -153,6 +164,7 @@ impl Client {
             asks: 0,
             publishing: 0,
             expires: None,
+            stream: None,
             timer: None,
             key: 0,
         }

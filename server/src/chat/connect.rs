@@ -140,8 +140,8 @@ impl Chat {
                 subs: begun.iter().map(|(name, sub)| (&**name, sub)).collect(),
                 ping: u32::try_from(ping).unwrap_or(u32::MAX),
                 pong: true,
-                // Nobody but the connection speaks for it.
-                session: "",
+                // A WebSocket speaks for itself.
+                session: client.stream.as_ref().map_or("", |own| &own.session),
                 node: &self.rules.server().uid,
             }),
         );

@@ -39,6 +39,10 @@ impl Counter {
 pub(super) struct Counters {
     /// Clients that were let in and have not gone.
     pub(super) clients: Counter,
+    /// Connections that are streams.
+    pub(super) streams: Counter,
+    /// Frames that were posted for them.
+    pub(super) emulated: Counter,
     /// Users with a client on this shard.
     pub(super) users: Counter,
     /// Subscriptions whose beginning was told.
@@ -107,12 +111,24 @@ type Plain = (
     fn(&Counters) -> &Counter,
 );
 
-const PLAIN: [Plain; 5] = [
+const PLAIN: [Plain; 7] = [
     (
         "hioload_chat_clients",
         "gauge",
         "Clients of the chat that were let in.",
         |c| &c.clients,
+    ),
+    (
+        "hioload_chat_streams",
+        "gauge",
+        "Connections of clients that could not upgrade.",
+        |c| &c.streams,
+    ),
+    (
+        "hioload_chat_emulated_total",
+        "counter",
+        "Requests that spoke for those clients.",
+        |c| &c.emulated,
     ),
     (
         "hioload_chat_users",

@@ -18,9 +18,10 @@ use crate::timer::{Timer, TimersFull};
 /// Memory kept for the next value of [`Conn::send_json`].
 const JSON_KEPT: usize = 64 << 10;
 
-/// One open WebSocket, during a callback; or one request whose body the app
-/// streams, to which no messages can be sent. What it queues leaves at the end of
-/// the turn, coalesced into one send.
+/// One open WebSocket, or [stream of messages](crate::http::MessageStream),
+/// during a callback; or one request whose body the app streams, to which no
+/// messages can be sent. What it queues leaves at the end of the turn, coalesced
+/// into one send.
 pub struct Conn<'a> {
     pub(crate) link: &'a mut Link,
     pub(crate) cx: &'a mut Context,
@@ -95,7 +96,8 @@ impl Conn<'_> {
     }
 
     /// Queues one message in fragments (RFC 6455 section 5.4), whose parts
-    /// need not be in memory together. Text may be cut anywhere; all of it
+    /// need not be in memory together, but for a stream, which has no fragments.
+    /// Text may be cut anywhere; all of it
     /// together must be valid UTF-8, which is for the caller to see to.
     pub fn send_fragmented<P: AsRef<[u8]>>(
         &mut self,
@@ -122,7 +124,7 @@ impl Conn<'_> {
     }
 
     /// Queues a ping with up to 125 bytes of payload; more are cut off. The
-    /// peer's answer comes to [`App::pong`](super::App::pong).
+    /// peer's answer comes to [`App::pong`](super::App::pong). Streams have none.
     pub fn ping(&mut self, payload: &[u8]) {
         self.link.ping(payload, self.cx);
     }
@@ -233,7 +235,8 @@ impl Conn<'_> {
     }
 
     /// Starts the close handshake. What is queued leaves before the Close
-    /// frame. A code that must not be sent (RFC 6455 section 7.4) becomes 1011.
+    /// frame, or the [farewell](crate::http::MessageStream::farewell) of a
+    /// stream. A code that must not be sent (RFC 6455 section 7.4) becomes 1011.
     pub fn close(&mut self, code: CloseCode, reason: &str) {
         let code = if code.is_sendable() {
             code
@@ -241,6 +244,12 @@ impl Conn<'_> {
             CloseCode::INTERNAL
         };
         self.link.close(code, reason, self.cx);
+    }
+
+    /// Whether its end is decided: nothing that is sent now leaves.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.link.is_closing()
     }
 
     /// Ends the connection at once, without a Close frame: what is queued is

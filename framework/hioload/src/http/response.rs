@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use super::event_stream::EventStream;
+use super::message_stream::{Framing, MessageStream};
 use super::request::Request;
 
 /// A whole response, body included.
@@ -16,7 +17,14 @@ pub struct Response {
     /// It has no length: what follows ends with the connection.
     is_stream: bool,
     /// What follows instead of a body.
-    stream: Option<Box<EventStream>>,
+    stream: Option<Box<Following>>,
+}
+
+/// What follows a head, for as long as the connection lasts.
+#[derive(Clone, Debug)]
+pub(crate) enum Following {
+    Events(EventStream),
+    Messages(MessageStream),
 }
 
 impl Response {
@@ -56,6 +64,13 @@ impl Response {
     #[must_use]
     pub fn sse() -> EventStream {
         EventStream::default()
+    }
+
+    /// What the app sends to a connection of its own that this request becomes;
+    /// see [`App::answer`](crate::App::answer).
+    #[must_use]
+    pub fn messages(framing: Framing) -> MessageStream {
+        MessageStream::new(framing)
     }
 
     /// Adds a header. A value with a line break is left out: it would forge
@@ -98,15 +113,17 @@ impl Response {
         &mut self,
         request: &Request<'_>,
         head_only: bool,
-    ) -> Option<Box<EventStream>> {
+    ) -> Option<Box<Following>> {
         if head_only {
             return None;
         }
-        let mut stream = self.stream.take()?;
-        if let Some(last) = request.header("Last-Event-ID") {
+        let mut following = self.stream.take()?;
+        if let Following::Events(stream) = &mut *following
+            && let Some(last) = request.header("Last-Event-ID")
+        {
             stream.resume(last);
         }
-        Some(stream)
+        Some(following)
     }
 
     /// Appends the encoded response; without the body for `HEAD`.
@@ -142,7 +159,19 @@ impl From<EventStream> for Response {
         Self {
             content_type: "text/event-stream",
             is_stream: true,
-            stream: Some(Box::new(stream)),
+            stream: Some(Box::new(Following::Events(stream))),
+            ..Self::ok("", &[][..])
+        }
+        .header("Cache-Control", "no-store")
+    }
+}
+
+impl From<MessageStream> for Response {
+    fn from(stream: MessageStream) -> Self {
+        Self {
+            content_type: stream.content_type,
+            is_stream: true,
+            stream: Some(Box::new(Following::Messages(stream))),
             ..Self::ok("", &[][..])
         }
         .header("Cache-Control", "no-store")

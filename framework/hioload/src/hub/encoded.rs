@@ -64,6 +64,11 @@ impl Encoded {
         &self.0.plain
     }
 
+    /// The plain frame, and how many of its bytes come before the payload.
+    pub(crate) fn payload(&self) -> (&Frame, usize) {
+        (&self.0.plain, self.0.header)
+    }
+
     /// The frame compressed without context. Two shards that need it at the
     /// same moment may both compress; neither waits, and one result is kept.
     ///

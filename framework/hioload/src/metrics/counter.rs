@@ -207,7 +207,7 @@ impl Metrics {
         &self.0[index]
     }
 
-    /// Open WebSockets.
+    /// Open WebSockets, and [streams of messages](crate::http::MessageStream).
     #[must_use]
     pub fn connections(&self) -> u64 {
         self.0.iter().map(|shard| shard.connections.get()).sum()

@@ -14,9 +14,12 @@ type Plain = (
 );
 
 const PLAIN: &[Plain] = &[
-    ("hioload_connections", "gauge", "Open WebSockets.", |s| {
-        &s.connections
-    }),
+    (
+        "hioload_connections",
+        "gauge",
+        "Open WebSockets and streams of messages.",
+        |s| &s.connections,
+    ),
     (
         "hioload_sse_streams",
         "gauge",

@@ -10,6 +10,7 @@ use hioload_protocol::Connection;
 
 use super::body::Body;
 use super::dial::DialStage;
+use super::messages::MessageStage;
 use super::proxied::Proxied;
 use super::stream::StreamStage;
 use super::tls::Session;
@@ -76,6 +77,8 @@ pub(crate) enum Stage {
     WebSocket(Connection),
     /// An event stream, which an HTTP request has become: only sends.
     Stream(Box<StreamStage>),
+    /// An HTTP answer that is a connection of the app: only sends.
+    Messages(Box<MessageStage>),
     /// Nothing more is understood: input is read and dropped until it ends, so
     /// that what was sent last reaches the peer instead of a reset.
     Draining,

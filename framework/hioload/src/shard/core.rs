@@ -111,7 +111,7 @@ impl<A: App> ShardCore<A> {
                 Stage::Dialling(_) => self.dial_bytes(token, rest),
                 Stage::WebSocket(_) => self.websocket_bytes(token, rest),
                 // What comes after the request of a stream means nothing.
-                Stage::Stream(_) | Stage::Draining => return,
+                Stage::Stream(_) | Stage::Messages(_) | Stage::Draining => return,
             };
         }
     }
@@ -245,6 +245,7 @@ impl<A: App> ShardCore<A> {
                 return self.lost(token);
             }
             Stage::Stream(_) => return self.stream_timeout(token),
+            Stage::Messages(_) => return self.messages_timeout(token),
             Stage::WebSocket(_) | Stage::Draining => {}
         }
         self.websocket_timeout(token);

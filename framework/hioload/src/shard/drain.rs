@@ -197,17 +197,19 @@ impl<A: App> ShardCore<A> {
                 // answer, if it comes in time.
                 Stage::Http(_) => link.arm(cx.now.saturating_add(cx.rules.close_timeout), cx),
                 Stage::Stream(_) => link.finish(cx),
-                Stage::WebSocket(_) | Stage::Draining | Stage::Dialling(_) => {}
+                Stage::WebSocket(_) | Stage::Messages(_) | Stage::Draining | Stage::Dialling(_) => {
+                }
             });
         }
     }
 
-    /// Closes a WebSocket that is not closing, as the app says.
+    /// Closes a connection of the app that is not closing, as the app says.
     fn say_farewell(&mut self, token: Token) {
         let Some(Entry { link, state }) = self.slab.get(token) else {
             return;
         };
-        if matches!(link.stage, Stage::WebSocket(_)) && !link.is(Flags::CLOSING) {
+        let is_apps = matches!(link.stage, Stage::WebSocket(_) | Stage::Messages(_));
+        if is_apps && !link.is(Flags::CLOSING) {
             let (code, reason) = self.app.stopping(state);
             let cx = &mut self.cx;
             Conn { link, cx }.close(code, reason);

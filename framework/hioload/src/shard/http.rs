@@ -1,17 +1,18 @@
 //! The HTTP stage: request heads, upgrades, plain answers.
 
 use hioload_platform::Token;
-use hioload_protocol::handshake::{self, Parsed, Refusal};
+use hioload_protocol::handshake::{self, Parsed, Refusal, Version};
 use hioload_protocol::{Connection, DeflateParams, Role};
 
 use super::chain::{HttpStage, Stage};
 use super::core::ShardCore;
 use super::extras::Kept;
 use super::link::Flags;
+use super::messages::Opening;
 use super::slab::Entry;
 use crate::app::App;
 use crate::app::upgrade::{Decision, Terms};
-use crate::http::{EventStream, Request};
+use crate::http::{EventStream, Following, Request};
 use crate::tls::TlsFailure;
 
 /// What a complete head led to.
@@ -36,6 +37,8 @@ pub(super) enum Next<S> {
         response: Vec<u8>,
         stream: Box<EventStream>,
     },
+    /// A connection of the app that only sends.
+    Messages(Box<Opening<S>>),
     Refused(Refusal),
 }
 
@@ -136,17 +139,37 @@ impl<A: App> ShardCore<A> {
         // The last answer of a server that stops.
         let mut keep_alive = head.keep_alive() && !self.stopping.is_stopping();
         let mut response = Vec::new();
-        let mut answer = self.app.http(request);
+        let mut state = A::State::default();
+        let mut answer = self.app.answer(request, &mut state);
         let head_only = head.method() == "HEAD";
-        let stream = answer.take_stream(request, head_only);
-        keep_alive &= stream.is_none();
-        answer.write(head_only, keep_alive, &mut response);
-        if let Some(stream) = stream {
-            return Next::Stream { response, stream };
+        let following = answer.take_stream(request, head_only);
+        keep_alive &= following.is_none();
+        let in_chunks = matches!(following.as_deref(), Some(Following::Messages(_)));
+        let chunked = in_chunks && head.version() == Version::Http11;
+        if chunked {
+            answer = answer.header("Transfer-Encoding", "chunked");
         }
-        Next::Plain {
-            response,
-            keep_alive,
+        answer.write(head_only, keep_alive, &mut response);
+        match following.map(|following| *following) {
+            None => Next::Plain {
+                response,
+                keep_alive,
+            },
+            Some(Following::Events(stream)) => Next::Stream {
+                response,
+                stream: Box::new(stream),
+            },
+            // As an upgrade would be.
+            Some(Following::Messages(_)) if self.stopping.refuses() => {
+                Next::Refused(Refusal::Unavailable)
+            }
+            Some(Following::Messages(stream)) => Next::Messages(Box::new(Opening {
+                head: response,
+                chunked,
+                stream,
+                state,
+                span: self.cx.sample(request, None),
+            })),
         }
     }
 
@@ -209,6 +232,7 @@ impl<A: App> ShardCore<A> {
             Next::Body => self.end_body(token),
             Next::Refused(refusal) => self.refuse(token, &refusal),
             Next::Stream { response, stream } => self.open_stream(token, response, *stream),
+            Next::Messages(opening) => self.open_messages(token, *opening),
             Next::Plain {
                 response,
                 keep_alive,

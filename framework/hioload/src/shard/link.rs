@@ -253,7 +253,7 @@ impl Link {
 
     fn append_message(&mut self, message: Message<'_>, cx: &mut Context) -> SendOutcome {
         let Stage::WebSocket(websocket) = &mut self.stage else {
-            return SendOutcome::Dropped;
+            return self.append_streamed(message, cx);
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
         let sent = websocket.send(
@@ -314,7 +314,9 @@ impl Link {
             return SendOutcome::Dropped;
         }
         let Stage::WebSocket(websocket) = &mut self.stage else {
-            return SendOutcome::Dropped;
+            let mut whole = Vec::new();
+            parts.for_each(|part| whole.extend_from_slice(part.as_ref()));
+            return self.append_streamed(Message::received(kind, &whole), cx);
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
         let mut parts = parts.peekable();
@@ -346,7 +348,7 @@ impl Link {
 
     fn append_encoded(&mut self, encoded: &Encoded, cx: &mut Context) -> SendOutcome {
         let Stage::WebSocket(websocket) = &self.stage else {
-            return SendOutcome::Dropped;
+            return self.append_streamed_encoded(encoded, cx);
         };
         if !websocket.has_deflate() {
             return self.append_frame(encoded.plain(), cx);
@@ -374,7 +376,7 @@ impl Link {
     fn admits_under(&mut self, policy: Backpressure, cx: &mut Context) -> bool {
         let open = match &self.stage {
             Stage::WebSocket(websocket) => websocket.is_open(),
-            Stage::Stream(_) => true,
+            Stage::Stream(_) | Stage::Messages(_) => true,
             _ => false,
         };
         if !open || self.is(Flags::CLOSING) {
@@ -414,7 +416,7 @@ impl Link {
         self.close(code, "reads too slowly", cx);
     }
 
-    fn queued(&mut self, cx: &mut Context) -> SendOutcome {
+    pub(super) fn queued(&mut self, cx: &mut Context) -> SendOutcome {
         cx.metrics().messages_sent.add(1);
         self.touch(cx);
         if self.note_pending(cx) {
@@ -443,6 +445,7 @@ impl Link {
             && !self.is(Flags::PAUSED_BACKPRESSURE)
             // To see a stream's end it is read, and there is nothing else.
             && !self.is(Flags::CLOSING | Flags::STREAM)
+            && !matches!(self.stage, Stage::Messages(_))
         {
             cx.metrics().backpressure(BackpressureAction::Paused);
             self.trace_backpressure("paused");
@@ -461,11 +464,11 @@ impl Link {
     }
 
     /// Starts the close handshake; a second call does nothing. What is queued
-    /// still leaves, then the Close frame; after `close_timeout` the connection
+    /// still leaves, then the Close frame or the farewell; after `close_timeout` the connection
     /// ends whatever the peer does.
     pub(crate) fn close(&mut self, code: CloseCode, reason: &str, cx: &mut Context) {
         let Stage::WebSocket(websocket) = &mut self.stage else {
-            return;
+            return self.close_messages(code, reason, cx);
         };
         let mut out = self.outbox.writer(&mut cx.outboxes);
         if websocket.close(code, reason, &mut cx.resources, &mut out) {
@@ -585,6 +588,10 @@ impl Link {
         self.is(Flags::APP_OPEN)
     }
 
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is(Flags::CLOSING)
+    }
+
     pub(super) fn is_paused(&self) -> bool {
         self.is(Flags::PAUSED)
     }
@@ -629,6 +636,10 @@ impl Link {
     /// whatever its own limit, and each turn can do that for another peer. Once
     /// a shard holds `send_memory` of it, the next ones are closed.
     pub(super) fn hold(&mut self, bytes: &[u8], cx: &mut Context) {
+        if matches!(self.stage, Stage::Messages(_)) {
+            // It means nothing, now or later.
+            return;
+        }
         let held = self.extras().held.get_or_insert_default();
         let before = held.capacity();
         held.extend_from_slice(bytes);
@@ -636,9 +647,11 @@ impl Link {
         if cx.held > cx.rules.send_memory {
             match self.stage {
                 Stage::WebSocket(_) => self.overflow(CloseCode::TRY_AGAIN, cx),
-                Stage::Http(_) | Stage::Dialling(_) | Stage::Stream(_) | Stage::Draining => {
-                    self.finish(cx);
-                }
+                Stage::Http(_)
+                | Stage::Dialling(_)
+                | Stage::Stream(_)
+                | Stage::Messages(_)
+                | Stage::Draining => self.finish(cx),
             }
         }
     }

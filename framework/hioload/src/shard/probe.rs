@@ -97,7 +97,7 @@ fn count(connections: &mut Connections, link: &Link) {
         Stage::Http(_) => &mut connections.http,
         Stage::Dialling(_) => &mut connections.dialling,
         Stage::WebSocket(_) => &mut connections.websocket,
-        Stage::Stream(_) => &mut connections.streams,
+        Stage::Stream(_) | Stage::Messages(_) => &mut connections.streams,
         Stage::Draining => &mut connections.draining,
     } += 1;
     connections.closing += usize::from(link.is(Flags::CLOSING));
@@ -122,7 +122,7 @@ fn describe(link: &Link, shard: usize, now: Nanos) -> ConnectionState {
             Stage::Http(_) => "http",
             Stage::Dialling(_) => "dialling",
             Stage::WebSocket(_) => "websocket",
-            Stage::Stream(_) => "stream",
+            Stage::Stream(_) | Stage::Messages(_) => "stream",
             Stage::Draining => "draining",
         },
         pending: link.pending(),

@@ -58,9 +58,11 @@ impl<A: App> ShardCore<A> {
             };
             let Some(entry) = place else { continue };
             let link = &entry.link;
-            if matches!(link.stage, Stage::WebSocket(_) | Stage::Stream(_))
-                && !link.is(Flags::DEADLINE)
-            {
+            let lives = matches!(
+                link.stage,
+                Stage::WebSocket(_) | Stage::Stream(_) | Stage::Messages(_)
+            );
+            if lives && !link.is(Flags::DEADLINE) {
                 self.fire(link.token());
             }
         }

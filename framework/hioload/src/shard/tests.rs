@@ -1,6 +1,7 @@
 //! The shard on virtual time, without a kernel: bytes in, orders out.
 
 mod closing;
+mod messages;
 mod pausing;
 mod publishing;
 mod streams;
@@ -20,7 +21,7 @@ use super::{ContextParts, ShardCore};
 use crate::app::{App, Close, Conn, Message, Upgrade};
 use crate::config::{Backpressure, Config, Rules};
 use crate::control::{Control, Terms};
-use crate::http::{Request, Response};
+use crate::http::{Framing, Request, Response};
 use crate::hub::HashSeed;
 use crate::metrics::Metrics;
 use crate::server::Handle;
@@ -49,6 +50,19 @@ impl App for Probe {
             "/news" => Response::sse().topic("/news").into(),
             _ => Response::not_found(),
         }
+    }
+
+    fn answer(&mut self, request: &Request<'_>, topic: &mut String) -> Response {
+        let framing = match request.path() {
+            "/lines" => Framing::Lines,
+            "/bare" => Framing::Bare,
+            "/events" => Framing::Events,
+            _ => return self.http(request),
+        };
+        "/news".clone_into(topic);
+        Response::messages(framing)
+            .farewell(|code, reason| format!("{}: {reason}", code.0).into_bytes())
+            .into()
     }
 
     fn open(&mut self, conn: &mut Conn<'_>, path: &mut String) {

@@ -9,6 +9,7 @@ use crate::command::{
     Command, Connect, Envelope, History, Malformed, PresenceOf, Publish, Recover, Refresh, Rpc,
     Send, Since, SubRefresh, Subscribe, Unsubscribe,
 };
+use crate::emulation::Emulated;
 use crate::encoding::Payload;
 
 /// The commands of a frame in the Protobuf encoding. After one that is
@@ -202,6 +203,21 @@ fn sub_refresh(mut fields: Reader<'_>) -> Result<SubRefresh<'_>, Garbled> {
         }
     }
     Ok(refresh)
+}
+
+/// A request that speaks for a connection.
+pub(crate) fn emulated(bytes: &[u8]) -> Result<Emulated<'_>, Garbled> {
+    let mut fields = Reader::new(bytes);
+    let mut emulated = Emulated::default();
+    while let Some(field) = fields.field()? {
+        match field.number {
+            1 => emulated.node = field.text()?,
+            2 => emulated.session = field.text()?,
+            3 => emulated.data = Cow::Borrowed(field.bytes()?),
+            _ => {}
+        }
+    }
+    Ok(emulated)
 }
 
 /// Looks through a message without fields of interest.
