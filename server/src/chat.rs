@@ -315,6 +315,7 @@ impl Chat {
 
     pub(crate) fn close(&mut self, conn: &mut Conn<'_>, client: &mut Client) {
         self.timers.remove(&client.key);
+        client.seat = None;
         if let Some(keys) = self.users.get_mut(&client.user) {
             keys.remove(&client.key);
             if keys.is_empty() {

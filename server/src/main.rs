@@ -63,9 +63,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let store = settings.persistence.clone().map(Store::open).transpose()?;
     let server = equipped(server, &settings, store.as_ref());
     let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
-    let who = rules.clone();
-    let is_connected = move |user: &str| who.is_connected(user);
-    let notices = Notices::new(&settings.notify, &settings.chat, is_connected);
+    let notices = Notices::new(&settings.notify, &rules);
     let beside = Beside {
         store: store.clone(),
         notices: notices.clone(),

@@ -28,8 +28,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::chat::unix_millis;
-use crate::config::{ChatSettings, NotifySettings};
+use crate::chat::{Rules, unix_millis};
+use crate::config::NotifySettings;
 pub(crate) use deliver::Backoff;
 use deliver::Closing;
 pub(crate) use event::Kind;
@@ -58,7 +58,8 @@ struct Inner {
     /// And of what is about no channel.
     wanted_elsewhere: Kinds,
     mention_field: String,
-    is_connected: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Know who has a connection.
+    rules: Rules,
     /// Begins the ids of this run's events.
     run: String,
     next: AtomicU64,
@@ -96,13 +97,8 @@ pub(crate) struct Notice {
 }
 
 impl Notices {
-    /// For channels of these namespaces; `is_connected` knows whether a user
-    /// has a connection.
-    pub(crate) fn new(
-        settings: &NotifySettings,
-        chat: &ChatSettings,
-        is_connected: impl Fn(&str) -> bool + Send + Sync + 'static,
-    ) -> Self {
+    /// For the chat that goes by these rules.
+    pub(crate) fn new(settings: &NotifySettings, rules: &Rules) -> Self {
         if !settings.is_on() {
             return Self::default();
         }
@@ -114,13 +110,13 @@ impl Notices {
             kinds.fold(Kinds::default(), Kinds::and)
         };
         Self(Some(Arc::new(Inner {
-            wanted: (0..chat.namespaces.len())
+            wanted: (0..rules.settings().namespaces.len())
                 .map(|one| wanted(Some(one)))
                 .collect(),
             wanted_elsewhere: wanted(None),
             sinks: sinks.into_iter().map(Arc::new).collect(),
             mention_field: settings.mention_field.clone(),
-            is_connected: Box::new(is_connected),
+            rules: rules.clone(),
             run: Uuid::new_v4().simple().to_string(),
             next: AtomicU64::new(1),
             flush: settings.flush,
@@ -156,13 +152,15 @@ impl Notices {
         inner.closing.begin();
         let workers = std::mem::take(&mut *inner.workers());
         let patience = patience.min(inner.flush);
-        let flushed = runtime.block_on(timeout(patience, async {
+        let flush = async {
             for worker in workers {
                 if let Err(error) = worker.await {
                     tracing::error!(%error, "a worker of notifications has failed");
                 }
             }
-        }));
+        };
+        // Within the runtime, whose clock it goes by.
+        let flushed = runtime.block_on(async { timeout(patience, flush).await });
         let left: u64 = inner.sinks.iter().map(|sink| sink.stats.left()).sum();
         if flushed.is_err() || left > 0 {
             tracing::warn!(
@@ -270,7 +268,7 @@ impl Notice {
             return;
         }
         for user in mentioned(&data, &inner.mention_field) {
-            if !(inner.is_connected)(&user) {
+            if !inner.rules.is_connected(&user) {
                 inner.tell(Kind::Mention, place, by.clone(), &user, Some(data.clone()));
             }
         }

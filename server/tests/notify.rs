@@ -390,7 +390,7 @@ fn a_stop_sends_what_waits() {
     let hook = hook.replacen("batch_wait = '1ms'\n", "", 1);
     let chat = Chat::start(
         "flush",
-        &format!("notify.flush = '25s'\n{hook}{}", mail(&post, "")),
+        &format!("[notify]\nflush = '25s'\n{hook}{}", mail(&post, "")),
     );
     let mut ann = chat.connected("ann");
     ann.mention(&["carol"]);
@@ -414,7 +414,7 @@ fn a_stop_does_not_wait_for_ever() {
         "['mention']",
         &signed("timeout = '60s'\nbatch_max = 1"),
     );
-    let chat = Chat::start("late", &format!("notify.flush = '300ms'\n{hook}"));
+    let chat = Chat::start("late", &format!("[notify]\nflush = '300ms'\n{hook}"));
     let mut ann = chat.connected("ann");
     for user in ["carol", "dave", "erin"] {
         ann.mention(&[user]);

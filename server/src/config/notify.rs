@@ -234,7 +234,7 @@ impl Default for MailTable {
             name: String::new(),
             to: template(""),
             subject: template("{from} mentions you in {channel}"),
-            text: template("{from} wrote in {channel}:\n\n{text}\n"),
+            text: template("{from} wrote in {channel}:\n\n{text}"),
             events: Vec::new(),
             namespaces: Vec::new(),
             interval: Span(Duration::from_secs(600)),

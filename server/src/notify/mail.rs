@@ -95,8 +95,8 @@ impl Postman {
     pub(super) async fn send(&self, mail: &Message) -> Tried {
         match timeout(self.patience, self.server.send(mail.clone())).await {
             Ok(Ok(_accepted)) => Tried::Delivered,
-            Ok(Err(error)) if error.is_permanent() => Tried::Never(causes(&error)),
-            Ok(Err(error)) => not_yet(causes(&error)),
+            Ok(Err(error)) if error.is_permanent() => Tried::Never(error.to_string()),
+            Ok(Err(error)) => not_yet(error.to_string()),
             Err(_late) => not_yet("it takes too long".into()),
         }
     }
@@ -104,11 +104,6 @@ impl Postman {
 
 fn not_yet(why: String) -> Tried {
     Tried::NotYet { why, after: None }
-}
-
-fn causes(error: &SmtpError) -> String {
-    let cause = std::error::Error::source(error);
-    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 /// Without what begins another line, and other characters that are no text.

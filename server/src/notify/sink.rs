@@ -24,6 +24,8 @@ const ALONE: Batching = Batching {
 
 #[derive(Debug)]
 pub(super) struct Sink {
+    /// In the log.
+    title: String,
     /// In the labels of its numbers.
     pub(super) label: String,
     pub(super) stats: Arc<Stats>,
@@ -36,7 +38,7 @@ pub(super) struct Sink {
 
 #[derive(Debug)]
 enum Target {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     Mail(Box<Letters>),
 }
 
@@ -51,7 +53,7 @@ struct Letters {
 
 impl Sink {
     pub(super) fn webhook(settings: &Webhook) -> Self {
-        let target = Target::Webhook(settings.clone());
+        let target = Target::Webhook(Box::new(settings.clone()));
         Self::new("webhook", &settings.sink, target)
     }
 
@@ -68,6 +70,7 @@ impl Sink {
     fn new(what: &str, settings: &SinkSettings, target: Target) -> Self {
         let stats = Arc::<Stats>::default();
         Self {
+            title: format!("{what} {}", settings.name),
             label: format!("sink=\"{what}\",name=\"{}\"", settings.name),
             queue: Queue::new(settings.queue, settings.queue_bytes, stats.clone()),
             stats,
@@ -117,7 +120,7 @@ impl Sink {
         runtime: &Handle,
     ) -> Result<Vec<JoinHandle<()>>, StartError> {
         let failed = |source| StartError {
-            sink: self.label.clone(),
+            sink: self.title.clone(),
             source,
         };
         let workers = 0..self.settings.workers;
@@ -187,7 +190,7 @@ impl Sink {
         }
         let now = tokio::time::Instant::now();
         if let Some(failed) = self.complaints.due(events.len(), now) {
-            let sink = &self.label;
+            let sink = &*self.title;
             tracing::warn!(sink, failed, why, "notifications are not delivered");
         }
     }
