@@ -55,6 +55,13 @@ impl Chat {
         self.serving.take().expect("it runs").stop()
     }
 
+    /// What was asked to stop already.
+    fn ended(mut self) -> support::Ended {
+        let ended = self.serving.take().expect("it runs").process.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        ended
+    }
+
     fn connected(&self, user: &str) -> Peer {
         let key = EncodingKey::from_secret(TOKENS.as_bytes());
         let token = encode(&Header::default(), &json!({ "sub": user }), &key).expect("a token");
@@ -385,9 +392,8 @@ fn a_slow_receiver_fills_its_queue_and_nothing_else() {
 fn a_stop_sends_what_waits() {
     let (receiver, post) = (Receiver::start(), MailServer::start());
     post.shut();
-    let more = signed("batch_wait = '60s'").replace("batch_wait", "batch_max = 90\nbatch_wait");
-    let hook = webhook(&receiver, "['mention', 'disconnect']", &more);
-    let hook = hook.replacen("batch_wait = '1ms'\n", "", 1);
+    let hook = webhook(&receiver, "['mention', 'disconnect']", &signed(""));
+    let hook = hook.replace("batch_wait = '1ms'", "batch_wait = '60s'");
     let chat = Chat::start(
         "flush",
         &format!("[notify]\nflush = '25s'\n{hook}{}", mail(&post, "")),
@@ -399,7 +405,7 @@ fn a_stop_sends_what_waits() {
     ann.client.expect_close();
     let told = receiver.at_least(1);
     post.open();
-    let ended = chat.stop();
+    let ended = chat.ended();
     assert_eq!(types(&events(&told)), ["mention", "disconnect"]);
     assert_eq!(post.all().len(), 1);
     assert!(!ended.stderr.contains("before all"), "{}", ended.stderr);
