@@ -7,17 +7,20 @@
 mod support;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hmac::{Hmac, KeyInit, Mac};
 use jsonwebtoken::{EncodingKey, Header, encode};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use support::Serving;
 use support::client::Client;
 use support::http;
-use support::receiver::{Answer, MailServer, Posted, Receiver};
+use support::receiver::{Answer, MailServer, Posted, Receiver, Tls};
 use support::wait::until_equal;
+use support::{Process, Serving};
 
 const TOKENS: &str = "a secret for the tests alone";
 const SECRET: &str = "a secret between the two of us";
@@ -32,17 +35,19 @@ struct Chat {
 impl Chat {
     /// `name` is that of the test.
     fn start(name: &str, tables: &str) -> Self {
-        let name = format!("hioload-notify-{name}-{}.toml", std::process::id());
-        let file = std::env::temp_dir().join(name);
+        let file = file(name, "toml");
         let toml = format!(
             "client.token_secret = '{TOKENS}'\napi.key = '{KEY}'\n[channel]\n\
              allow_subscribe = 'user'\nallow_publish = 'user'\n\
              [[namespace]]\nname = 'quiet'\nallow_publish = 'user'\n{tables}"
         );
         std::fs::write(&file, toml).expect("a file");
-        let serving = Serving::start(&["--config", file.to_str().expect("text")]);
+        let mut command = support::server(&["--listen", "127.0.0.1:0", "--shards", "2"]);
+        command.arg("--config").arg(&file);
+        // Whom it trusts, instead of the system's authorities.
+        command.env("SSL_CERT_FILE", file.with_extension("pem"));
         Self {
-            serving: Some(serving),
+            serving: Some(Serving::of(Process::spawn(command))),
             file,
         }
     }
@@ -98,8 +103,30 @@ impl Chat {
 
 impl Drop for Chat {
     fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.file);
+        for end in ["toml", "pem"] {
+            let _gone = std::fs::remove_file(self.file.with_extension(end));
+        }
     }
+}
+
+fn file(test: &str, end: &str) -> PathBuf {
+    let name = format!("hioload-notify-{test}-{}.{end}", std::process::id());
+    std::env::temp_dir().join(name)
+}
+
+/// A certificate for this machine, which the server of the test trusts.
+fn certified(test: &str) -> Arc<ServerConfig> {
+    let names = vec!["127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    std::fs::write(file(test, "pem"), made.cert.pem()).expect("a file");
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key);
+    Arc::new(config.expect("a pair"))
 }
 
 /// A client of the chat.
@@ -435,6 +462,48 @@ fn a_stop_does_not_wait_for_ever() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn receivers_are_spoken_to_with_tls_if_they_are_who_they_should_be() {
+    for (way, upgraded) in [("starttls", true), ("tls", false)] {
+        let config = certified(way);
+        let receiver = Receiver::start_with(Tls::From(config.clone()));
+        let hook = webhook(&receiver, "['mention']", &signed("")).replace("http:", "https:");
+        let post = MailServer::start_with(if upgraded {
+            Tls::Upgraded(config)
+        } else {
+            Tls::From(config)
+        });
+        let mail = mail(&post, "").replace("tls = 'none'", &format!("tls = '{way}'"));
+        let chat = Chat::start(way, &format!("{hook}{mail}"));
+        chat.connected("ann").mention(&["carol"]);
+        chat.until("webhook", "sent", 1);
+        chat.until("mail", "sent", 1);
+        let mails = post.at_least(1);
+        assert!(mails[0].auth.is_some(), "{way}: {mails:?}");
+        assert_eq!(events(&receiver.all()).len(), 1);
+    }
+}
+
+#[test]
+fn who_is_not_who_it_should_be_or_speaks_in_the_clear_gets_nothing() {
+    let _trusted = certified("stranger");
+    let stranger = certified("nobody-trusts");
+    std::fs::remove_file(file("nobody-trusts", "pem")).expect("it is there");
+    let receiver = Receiver::start_with(Tls::From(stranger));
+    // It does not offer STARTTLS.
+    let post = MailServer::start();
+    let hook = webhook(&receiver, "['mention']", &signed("retries = 1"));
+    let mail = mail(&post, "retries = 1").replace("tls = 'none'", "tls = 'starttls'");
+    let hook = hook.replace("http:", "https:");
+    let chat = Chat::start("stranger", &format!("{hook}{mail}"));
+    chat.connected("ann").mention(&["carol"]);
+    chat.until("webhook", "failed", 1);
+    chat.until("mail", "failed", 1);
+    assert!(receiver.all().is_empty() && post.all().is_empty());
+    let logged = chat.serving().process.logged();
+    assert!(logged.contains("certificate"), "{logged}");
 }
 
 #[test]

@@ -67,10 +67,15 @@ impl Postman {
     pub(super) fn write(&self, event: &Event) -> Option<Message> {
         let to = self.settings.to.address(event.addressee())?;
         let text = event.data.as_ref().map(|data| data.text(&self.text_field));
+        // The application has no name but the one that it writes by.
+        let own = self.from.name.as_deref();
+        let own = own.unwrap_or_else(|| self.from.email.as_ref());
         let said = Said {
             user: event.addressee(),
             channel: &event.channel,
-            from: &event.user,
+            from: Some(&*event.user)
+                .filter(|user| !user.is_empty())
+                .unwrap_or(own),
             text: &shortened(&text.unwrap_or_default(), MAX_TEXT),
             event: event.kind.name(),
         };

@@ -1,11 +1,33 @@
 //! A receiver of webhooks, and a mail server: real sockets, scripted answers.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
 use super::wait::{PATIENCE, until};
+
+/// A connection, with TLS or without.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// How connections begin.
+#[derive(Clone)]
+pub(crate) enum Tls {
+    None,
+    /// At once.
+    From(Arc<ServerConfig>),
+    /// When a mail's sender asks for it, and before it says who it is.
+    Upgraded(Arc<ServerConfig>),
+}
+
+fn encrypted(config: &Arc<ServerConfig>, stream: TcpStream) -> Box<dyn Stream> {
+    let connection = ServerConnection::new(config.clone()).expect("a configuration");
+    Box::new(StreamOwned::new(connection, stream))
+}
 
 /// What came in, and what is answered; shared by the threads of a server.
 struct Shared<T, A> {
@@ -39,7 +61,7 @@ impl<T, A> Shared<T, A> {
 }
 
 /// Serves each connection on a thread, which ends with the test's process.
-fn serve(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> SocketAddr {
+fn serve(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
     let addr = listener.local_addr().expect("an address");
     let serve = Arc::new(serve);
@@ -118,19 +140,27 @@ pub(crate) type Receiver = Scripted<Posted, Answer>;
 
 impl Receiver {
     pub(crate) fn start() -> Self {
+        Self::start_with(Tls::None)
+    }
+
+    pub(crate) fn start_with(tls: Tls) -> Self {
         let shared = Shared::new();
         let threads = Arc::clone(&shared);
-        let addr = serve(move |stream| Self::serve(&threads, stream));
+        let addr = serve(move |stream| match &tls {
+            Tls::None => Self::serve(&threads, stream),
+            Tls::From(config) | Tls::Upgraded(config) => {
+                Self::serve(&threads, encrypted(config, stream))
+            }
+        });
         Self { addr, shared }
     }
 
-    fn serve(shared: &Shared<Posted, Answer>, stream: TcpStream) -> std::io::Result<()> {
-        let mut writer = stream.try_clone()?;
-        let mut reader = BufReader::new(stream);
+    fn serve(shared: &Shared<Posted, Answer>, stream: impl Stream) -> io::Result<()> {
+        let mut stream = BufReader::new(stream);
         loop {
             let mut head = String::new();
             while !head.ends_with("\r\n\r\n") {
-                if reader.read_line(&mut head)? == 0 {
+                if stream.read_line(&mut head)? == 0 {
                     return Ok(());
                 }
             }
@@ -140,7 +170,7 @@ impl Receiver {
             };
             let length = posted.header("content-length").expect("a length");
             let mut body = vec![0; length.parse().expect("a number")];
-            reader.read_exact(&mut body)?;
+            stream.read_exact(&mut body)?;
             posted.body = String::from_utf8(body).expect("text");
             lock(&shared.came).push(posted);
             shared.pass();
@@ -150,10 +180,9 @@ impl Receiver {
                 Answer::Peace(seconds) => (429, format!("Retry-After: {seconds}\r\n")),
                 Answer::None => return Ok(()),
             };
-            write!(
-                writer,
-                "HTTP/1.1 {status} X\r\n{more}Content-Length: 2\r\n\r\nok"
-            )?;
+            let answer = format!("HTTP/1.1 {status} X\r\n{more}Content-Length: 2\r\n\r\nok");
+            stream.get_mut().write_all(answer.as_bytes())?;
+            stream.get_mut().flush()?;
         }
     }
 }
@@ -188,68 +217,134 @@ pub(crate) type MailServer = Scripted<Mail, &'static str>;
 
 impl MailServer {
     pub(crate) fn start() -> Self {
-        let shared = Shared::new();
-        let threads = Arc::clone(&shared);
-        let addr = serve(move |stream| Self::serve(&threads, stream));
-        Self { addr, shared }
+        Self::start_with(Tls::None)
     }
 
-    fn serve(shared: &Shared<Mail, &'static str>, stream: TcpStream) -> std::io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let mut writer = stream.try_clone()?;
-        let mut lines = BufReader::new(stream).lines();
-        let (mut from, mut to, mut auth) = (String::new(), Vec::new(), None);
-        shared.pass();
-        writer.write_all(b"220 test ESMTP\r\n")?;
-        while let Some(line) = lines.next() {
-            let line = line?;
+    pub(crate) fn start_with(tls: Tls) -> Self {
+        let shared = Shared::new();
+        let threads = Arc::clone(&shared);
+        let addr = serve(move |stream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            threads.pass();
+            match &tls {
+                Tls::From(config) => Dialogue::new(encrypted(config, stream), true)
+                    .greet()?
+                    .go_on(&threads)
+                    .map(drop),
+                Tls::None => Dialogue::new(stream, true)
+                    .greet()?
+                    .go_on(&threads)
+                    .map(drop),
+                Tls::Upgraded(config) => {
+                    let begun = Dialogue::new(stream, false).greet()?;
+                    match begun.go_on(&threads)? {
+                        Some(stream) => Dialogue::new(encrypted(config, stream), true)
+                            .go_on(&threads)
+                            .map(drop),
+                        None => Ok(()),
+                    }
+                }
+            }
+        });
+        Self { addr, shared }
+    }
+}
+
+/// What a client and the mail server say.
+struct Dialogue<S> {
+    stream: BufReader<S>,
+    /// Whether mails are taken; else TLS comes first.
+    takes: bool,
+    from: String,
+    to: Vec<String>,
+    auth: Option<String>,
+}
+
+impl<S: Stream> Dialogue<S> {
+    fn new(stream: S, takes: bool) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+            takes,
+            from: String::new(),
+            to: Vec::new(),
+            auth: None,
+        }
+    }
+
+    fn greet(mut self) -> io::Result<Self> {
+        self.say("220 test ESMTP")?;
+        Ok(self)
+    }
+
+    fn say(&mut self, answer: &str) -> io::Result<()> {
+        let stream = self.stream.get_mut();
+        stream.write_all(format!("{answer}\r\n").as_bytes())?;
+        stream.flush()
+    }
+
+    /// `None`: the client has gone.
+    fn line(&mut self) -> io::Result<Option<String>> {
+        let mut line = String::new();
+        let read = self.stream.read_line(&mut line)?;
+        Ok((read > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    /// The stream is given back when TLS is to begin on it.
+    fn go_on(mut self, shared: &Shared<Mail, &'static str>) -> io::Result<Option<S>> {
+        while let Some(line) = self.line()? {
             let verb = line.split(' ').next().unwrap_or_default();
-            let answer = match &*verb.to_ascii_uppercase() {
-                "EHLO" => "250-test\r\n250-8BITMIME\r\n250 AUTH PLAIN",
-                "AUTH" => {
-                    auth = Some(line);
+            let answer = match (&*verb.to_ascii_uppercase(), self.takes) {
+                ("EHLO", true) => "250-test\r\n250-8BITMIME\r\n250 AUTH PLAIN",
+                ("EHLO", false) => "250-test\r\n250 STARTTLS",
+                ("STARTTLS", false) => {
+                    self.say("220 begin")?;
+                    return Ok(Some(self.stream.into_inner()));
+                }
+                ("AUTH", true) => {
+                    self.auth = Some(line);
                     "235 welcome"
                 }
-                "MAIL" => {
-                    from = line;
-                    to.clear();
+                ("MAIL", true) => {
+                    self.from = line;
+                    self.to.clear();
                     "250 go on"
                 }
-                "RCPT" => {
+                ("RCPT", true) => {
                     let answer = lock(&shared.answers).pop_front().unwrap_or("250 go on");
                     if answer.starts_with('2') {
-                        to.push(line);
+                        self.to.push(line);
                     }
                     answer
                 }
-                "DATA" => {
-                    writer.write_all(b"354 go on\r\n")?;
-                    let mut data = String::new();
-                    for line in lines.by_ref() {
-                        let line = line?;
-                        if line == "." {
-                            break;
-                        }
-                        data.push_str(line.strip_prefix('.').unwrap_or(&line));
-                        data.push_str("\r\n");
-                    }
-                    lock(&shared.came).push(Mail {
-                        from: from.clone(),
-                        to: to.clone(),
-                        data,
-                        auth: auth.clone(),
-                    });
+                ("DATA", true) => {
+                    let mail = self.mail()?;
+                    lock(&shared.came).push(mail);
                     "250 taken"
                 }
-                "RSET" | "NOOP" => "250 done",
-                "QUIT" => {
-                    writer.write_all(b"221 bye\r\n")?;
-                    return Ok(());
+                ("RSET" | "NOOP", _) => "250 done",
+                ("QUIT", _) => {
+                    self.say("221 bye")?;
+                    return Ok(None);
                 }
                 _ => "500 what?",
             };
-            write!(writer, "{answer}\r\n")?;
+            self.say(answer)?;
         }
-        Ok(())
+        Ok(None)
+    }
+
+    fn mail(&mut self) -> io::Result<Mail> {
+        self.say("354 go on")?;
+        let mut data = String::new();
+        while let Some(line) = self.line()?.filter(|line| line != ".") {
+            data.push_str(line.strip_prefix('.').unwrap_or(&line));
+            data.push_str("\r\n");
+        }
+        Ok(Mail {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            data,
+            auth: self.auth.clone(),
+        })
     }
 }
