@@ -465,6 +465,7 @@ fn a_stop_does_not_wait_for_ever() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "the system's own store decides there")]
 fn receivers_are_spoken_to_with_tls_if_they_are_who_they_should_be() {
     for (way, upgraded) in [("starttls", true), ("tls", false)] {
         let config = certified(way);
@@ -487,6 +488,7 @@ fn receivers_are_spoken_to_with_tls_if_they_are_who_they_should_be() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "the system's own store decides there")]
 fn who_is_not_who_it_should_be_or_speaks_in_the_clear_gets_nothing() {
     let _trusted = certified("stranger");
     let stranger = certified("nobody-trusts");
@@ -504,6 +506,51 @@ fn who_is_not_who_it_should_be_or_speaks_in_the_clear_gets_nothing() {
     assert!(receiver.all().is_empty() && post.all().is_empty());
     let logged = chat.serving().process.logged();
     assert!(logged.contains("certificate"), "{logged}");
+}
+
+#[test]
+fn what_persists_is_told_once_it_is_safe() {
+    let receiver = Receiver::start();
+    let store = file("persists", "redb");
+    let hook = webhook(&receiver, "['publish', 'mention']", &signed(""));
+    let path = store.to_str().expect("text");
+    let tables = format!(
+        "[[namespace]]\nname = 'kept'\nallow_publish = 'user'\npersist = true\n\
+         [persistence]\npath = '{path}'\n{hook}"
+    );
+    let chat = Chat::start("persists", &tables);
+    let data = json!({ "mentions": "carol" });
+    chat.connected("ann").publish("kept:room", &data);
+    chat.call(
+        "publish",
+        &json!({ "channel": "kept:room", "data": data, "idempotency_key": "k" }),
+    );
+    chat.call(
+        "publish",
+        &json!({ "channel": "kept:room", "data": data, "idempotency_key": "k" }),
+    );
+    chat.until("webhook", "sent", 4);
+    let told = events(&receiver.all());
+    assert_eq!(types(&told), ["publish", "mention", "publish", "mention"]);
+    let users: Vec<_> = told.iter().map(|one| one["user"].as_str()).collect();
+    assert_eq!(users, [Some("ann"), Some("ann"), None, None]);
+    drop(chat);
+    std::fs::remove_file(&store).expect("it is there");
+}
+
+#[test]
+fn a_reload_that_changes_them_is_refused() {
+    let receiver = Receiver::start();
+    let hook = webhook(&receiver, "['mention']", &signed(""));
+    let chat = Chat::start("reload", &hook);
+    let toml = std::fs::read_to_string(&chat.file).expect("it is there");
+    let toml = toml.replace("['mention']", "['publish']");
+    std::fs::write(&chat.file, toml).expect("a file");
+    let process = &chat.serving().process;
+    process.ask_to_reload();
+    process.wait_for_log("notify, webhook, smtp, mail: needs a restart");
+    chat.connected("ann").mention(&["carol"]);
+    assert_eq!(types(&events(&receiver.at_least(1))), ["mention"]);
 }
 
 #[test]

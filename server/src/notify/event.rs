@@ -239,6 +239,15 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_json_are_told_as_bytes() {
+        let mut event = Arc::into_inner(event(7, "0")).unwrap();
+        event.data = Some(Arc::new(Data::new(b"[1]")));
+        assert!(event.written().ends_with(",\"data\":[1]}"));
+        event.data = Some(Arc::new(Data::new(&[0, 255])));
+        assert!(event.written().ends_with(",\"b64data\":\"AP8=\"}"));
+    }
+
+    #[test]
     fn the_text_is_the_publication_or_a_field_of_it() {
         for (data, expected) in [
             ("\"plain\"", "plain"),
