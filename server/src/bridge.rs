@@ -22,6 +22,11 @@ impl Bridge {
         Ok(Self(runtime))
     }
 
+    /// What still runs is given up: nobody waits for it.
+    pub(crate) fn end(self) {
+        self.0.shutdown_background();
+    }
+
     /// Futures are spawned with this from anywhere.
     pub(crate) fn handle(&self) -> Handle {
         self.0.handle().clone()

@@ -40,10 +40,12 @@ use hioload_store::Store;
 use subtle::ConstantTimeEq;
 
 use crate::config::{ChatSettings, Namespace};
+use crate::notify::{self, Notices};
 use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
 use client::Stage;
+pub(crate) use commands::unix_millis;
 use journal::FromStore;
 pub(crate) use journal::{Journal, listen};
 pub(crate) use metrics::ChatMetrics;
@@ -116,6 +118,8 @@ pub(crate) struct Chat {
     presence: presence::Table,
     /// What waits to be safe.
     journal: Journal,
+    /// What the application and people are told.
+    notices: Notices,
     /// What other shards are to be told about presence.
     outbox: presence::Outbox,
     /// Connections by the keys of their timers.
@@ -138,6 +142,7 @@ impl Chat {
         metrics: &ChatMetrics,
         handle: Handle,
         journal: Journal,
+        notices: Notices,
     ) -> Self {
         let hub = |name: &str| handle.hub_id(name).expect("declared at the start");
         let namespaces = rules.settings().namespaces.iter();
@@ -148,6 +153,7 @@ impl Chat {
             rules,
             once: backend::Once::default(),
             journal,
+            notices,
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
             timers: HashMap::new(),
@@ -318,6 +324,7 @@ impl Chat {
 
     pub(crate) fn close(&mut self, conn: &mut Conn<'_>, client: &mut Client) {
         self.timers.remove(&client.key);
+        client.seat = None;
         if let Some(keys) = self.users.get_mut(&client.user) {
             keys.remove(&client.key);
             if keys.is_empty() {
@@ -325,7 +332,8 @@ impl Chat {
             }
         }
         self.counters.users.set(self.users.len() as u64);
-        if let Stage::In = client.stage {
+        let was_in = matches!(client.stage, Stage::In);
+        if was_in {
             self.counters.clients.sub(1);
         }
         if client.stream.is_some() {
@@ -336,6 +344,10 @@ impl Chat {
         }
         for (channel, sub) in std::mem::take(&mut client.subs) {
             self.leave(conn, client, &channel, &sub);
+        }
+        if was_in {
+            self.notices
+                .tell(notify::Kind::Disconnect, None, || client.doer(""));
         }
         self.flush_later(conn);
     }

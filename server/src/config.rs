@@ -4,6 +4,7 @@ mod admin;
 mod chat;
 mod environment;
 mod keys;
+mod notify;
 mod persistence;
 mod rate;
 
@@ -29,6 +30,8 @@ pub(crate) use admin::AdminAccess;
 pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
 use chat::{ChatError, Secret};
 pub(crate) use keys::{TokenKey, TokenKeys};
+pub(crate) use notify::{Mail, NotifySettings, SinkSettings, Smtp, SmtpTls, Webhook};
+use notify::{MailTable, NotifyError, NotifyTable, SmtpTable, WebhookTable};
 use persistence::{PersistenceError, PersistenceTable};
 pub(crate) use rate::Rate;
 
@@ -54,6 +57,7 @@ pub(crate) struct Settings {
     pub(crate) chat: ChatSettings,
     /// The store that outlives the process.
     pub(crate) persistence: Option<Options>,
+    pub(crate) notify: NotifySettings,
     /// Variables that look like settings and are none.
     pub(crate) unknown_variables: Vec<String>,
 }
@@ -109,6 +113,8 @@ pub(crate) enum SettingsError {
     Chat(#[from] ChatError),
     #[error(transparent)]
     Persistence(#[from] PersistenceError),
+    #[error(transparent)]
+    Notify(#[from] NotifyError),
     #[error("debug_token is wrong: {0}")]
     DebugToken(#[from] WeakToken),
     #[error(
@@ -160,6 +166,10 @@ struct File {
     channel: Namespace,
     namespace: Vec<Namespace>,
     persistence: PersistenceTable,
+    notify: NotifyTable,
+    webhook: Vec<WebhookTable>,
+    smtp: SmtpTable,
+    mail: Vec<MailTable>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -387,7 +397,9 @@ impl Settings {
             .clone()
             .or_else(|| Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty()));
         let persistence = file.persistence.options(&chat, hand_over.is_some())?;
+        let tables = (&file.notify, &*file.webhook, &file.smtp, &*file.mail);
         Ok(Self {
+            notify: NotifySettings::new(tables, &chat)?,
             log: cli
                 .log
                 .clone()
@@ -437,6 +449,7 @@ impl Settings {
             chat: _,
             unknown_variables: _,
             persistence,
+            notify,
         } = other;
         let differences = [
             ("listen", &self.listen != listen),
@@ -452,6 +465,7 @@ impl Settings {
             ("admin.token", &self.admin != admin),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
             ("persistence", &self.persistence != persistence),
+            ("notify, webhook, smtp, mail", &self.notify != notify),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(name, _)| name.to_owned()).collect()
@@ -532,7 +546,7 @@ fn read(path: &Path) -> Result<toml::Table, SettingsError> {
 fn without_secret(line: &str) -> String {
     match line.split_once('=') {
         Some((name, _))
-            if ["secret", "key", "token"]
+            if ["secret", "key", "token", "password", "webhook"]
                 .iter()
                 .any(|one| name.contains(one)) =>
         {

@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod config;
 mod log;
+mod notify;
 mod page;
 mod probe;
 mod reload;
@@ -27,12 +28,14 @@ use hioload::{InheritedSocket, Running, Server, inherit};
 use hioload_store::Store;
 
 use admin::Admin;
+use bridge::Bridge;
 use chat::{ChatMetrics, Rules};
 use cli::{Cli, Command, Seats};
 use config::{AdminAccess, Settings, SettingsError};
 use log::Log;
+use notify::Notices;
 use reload::Reload;
-use site::{Routes, Site};
+use site::{Beside, Routes, Site};
 use traces::Traces;
 
 fn main() -> ExitCode {
@@ -56,17 +59,17 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let chat_metrics = ChatMetrics::default();
     let (admin, made_up) = admin_token(&settings.admin)?;
     let routes = Routes::new(&settings, &rules, admin.is_some())?;
-    let mut server = listening(&settings)?;
+    let server = listening(&settings)?;
     let store = settings.persistence.clone().map(Store::open).transpose()?;
-    for hub in chat::hubs(&settings.chat, store.as_ref()) {
-        server = server.hub(hub);
-    }
-    if let Some(path) = &settings.hand_over {
-        server = server.take_over_from(path).hand_over_at(path);
-    }
+    let server = equipped(server, &settings, store.as_ref());
     let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
-    let (kept, patience) = (store.clone(), settings.config.drain_timeout);
-    let mut started = Ok(());
+    let notices = Notices::new(&settings.notify, &rules);
+    let beside = Beside {
+        store: store.clone(),
+        notices: notices.clone(),
+    };
+    let patience = settings.config.drain_timeout;
+    let mut started = Ok(None);
     let reload = Reload {
         cli,
         started: settings.clone(),
@@ -76,7 +79,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let ended = server.reload_from(move || reload.read()).run_with(
         move |shard| {
             let handle = shard.handle();
-            if let Some(store) = &kept {
+            if let Some(store) = &beside.store {
                 chat::listen(store, handle.clone());
             }
             let debug = DebugEndpoint::new(handle.clone(), token.clone());
@@ -86,7 +89,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 routes.clone(),
                 rules.clone(),
                 metrics,
-                kept.clone(),
+                beside.clone(),
                 shard,
                 debug,
                 admin,
@@ -94,11 +97,9 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         },
         |running| {
             // Here, where signals are held and no CPU is a shard's.
-            if let Some(store) = &store {
-                started = store.start();
-                if started.is_err() {
-                    running.handle().stop();
-                }
+            started = begin(store.as_ref(), &notices);
+            if started.is_err() {
+                running.handle().stop();
             }
             if let Some(traces) = &traces {
                 traces.begin();
@@ -115,9 +116,39 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     let closed = store.map(|store| store.close(patience)).transpose();
     ended?;
-    started?;
+    if let Some(bridge) = started? {
+        notices.close(&bridge.handle(), patience);
+        bridge.end();
+    }
     closed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A server with the hubs of the chat, and with a place to hand over at.
+fn equipped(mut server: Server, settings: &Settings, store: Option<&Store>) -> Server {
+    for hub in chat::hubs(&settings.chat, store) {
+        server = server.hub(hub);
+    }
+    match &settings.hand_over {
+        Some(path) => server.take_over_from(path).hand_over_at(path),
+        None => server,
+    }
+}
+
+/// Starts what has threads of its own.
+fn begin(
+    store: Option<&Store>,
+    notices: &Notices,
+) -> Result<Option<Bridge>, Box<dyn std::error::Error>> {
+    if let Some(store) = store {
+        store.start()?;
+    }
+    if !notices.is_on() {
+        return Ok(None);
+    }
+    let bridge = Bridge::start()?;
+    notices.start(&bridge.handle())?;
+    Ok(Some(bridge))
 }
 
 /// The admin page's token, and again if it is made up and to be told to who

@@ -17,6 +17,7 @@ use crate::chat::{
     self, Call, Chat, ChatMetrics, Client, Fallback, Identity, Journal, Method, Posted, Rules,
 };
 use crate::config::Settings;
+use crate::notify::Notices;
 use crate::page::{self, Asset};
 
 /// Bytes of the body of a call at most.
@@ -99,8 +100,15 @@ pub(crate) struct Site {
     echo: Echo,
     broadcast: Broadcast,
     chat: Chat,
-    store: Option<Store>,
+    beside: Beside,
     chat_metrics: ChatMetrics,
+}
+
+/// What the server speaks to beside its clients.
+#[derive(Clone)]
+pub(crate) struct Beside {
+    pub(crate) store: Option<Store>,
+    pub(crate) notices: Notices,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -122,18 +130,19 @@ impl Site {
         routes: Routes,
         rules: Rules,
         chat_metrics: ChatMetrics,
-        store: Option<Store>,
+        beside: Beside,
         shard: &Shard,
         debug: DebugEndpoint,
         admin: Admin,
     ) -> Self {
         let handle = shard.handle();
-        let journal = Journal::new(store.clone(), rules.settings(), shard.index());
+        let journal = Journal::new(beside.store.clone(), rules.settings(), shard.index());
+        let notices = beside.notices.clone();
         Self {
             routes,
-            chat: Chat::new(rules, &chat_metrics, handle.clone(), journal),
+            chat: Chat::new(rules, &chat_metrics, handle.clone(), journal, notices),
             chat_metrics,
-            store,
+            beside,
             handle,
             debug,
             admin,
@@ -173,7 +182,8 @@ impl Site {
 
     fn metrics(&self) -> String {
         let mut all = self.handle.metrics().render() + &self.chat_metrics.render();
-        all.extend(self.store.as_ref().map(Store::metrics));
+        all.extend(self.beside.store.as_ref().map(Store::metrics));
+        all.extend(self.beside.notices.metrics());
         all
     }
 

@@ -21,6 +21,7 @@ use super::history::Query;
 use super::journal::Carried;
 use super::token::Expiry;
 use super::{Chat, disconnect, found, send};
+use crate::notify::{Doer, Notice};
 use crate::site::{Service, Site};
 use answer::{Done, malformed};
 pub(super) use once::Once;
@@ -368,6 +369,9 @@ impl Chat {
         }
         let key = written.idempotency_key.clone();
         let home = self.home(namespace, channel);
+        let by = || Doer::application(channel);
+        let notices = &self.notices;
+        let notice = notices.publication(namespace, by, written.data.as_bytes());
         if written.skip_history {
             let body = json_body(&written.data, None, written.tags.as_deref(), unix_millis());
             let (hub, channel) = (self.hubs[namespace], Box::<str>::from(channel));
@@ -377,6 +381,7 @@ impl Chat {
                     back.tell(if told == PublishOutcome::Full {
                         Done::Failed(Error::Internal)
                     } else {
+                        Notice::made(notice);
                         Done::Nothing
                     });
                 }
@@ -388,6 +393,9 @@ impl Chat {
             return self.part(conn, call, part, home, move |chat, turn, back| {
                 if let Some(back) = chat.once.begin(turn.now(), &channel, &key, back) {
                     chat.publish_safely(turn, namespace, &channel, body, |outcome| {
+                        if outcome.is_ok() {
+                            Notice::made(notice);
+                        }
                         back.tell(outcome.map_or_else(Done::Failed, Done::published));
                     });
                 }
@@ -404,6 +412,7 @@ impl Chat {
             channel: channel.into(),
             body,
             numbered: self.rules.namespace(namespace).has_history(),
+            notice,
         };
         self.part(conn, call, part, home, move |chat, turn, back| {
             if let Some(back) = chat.once.begin(turn.now(), &publishing.channel, &key, back) {
@@ -593,6 +602,7 @@ struct Publishing {
     channel: Box<str>,
     body: String,
     numbered: bool,
+    notice: Option<Notice>,
 }
 
 impl Publishing {
@@ -606,7 +616,11 @@ impl Publishing {
             return back.tell(Done::Failed(Error::Internal));
         }
         let look = move |_: &mut Site, turn: &mut Turn<'_, Service>| {
-            back.tell(self.outcome(turn, before));
+            let outcome = self.outcome(turn, before);
+            if !matches!(outcome, Done::Failed(_)) {
+                Notice::made(self.notice);
+            }
+            back.tell(outcome);
         };
         if let Err(stopped) = second.post::<Site, _>(look) {
             tracing::debug!(%stopped, "nobody looks what became of a publication");

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::rates::Rates;
 use super::seats::Seat;
+use crate::notify::Doer;
 
 /// A connection and its subscriptions.
 #[derive(Debug)]
@@ -192,6 +193,15 @@ impl Client {
         };
         let written = serde_json::to_string(&info);
         written.expect("strings and written JSON").into()
+    }
+
+    /// As those are told of it who hear what it does in a channel.
+    pub(super) fn doer(&self, channel: &str) -> Doer {
+        Doer {
+            channel: channel.into(),
+            user: self.user.clone(),
+            client: self.id.clone(),
+        }
     }
 
     /// When something is to be done about it next.

@@ -10,9 +10,10 @@ use hioload_centrifugo::{
 
 use super::Chat;
 use super::client::Client;
-use super::history::Query;
+use super::history::{Outgoing, Query};
 use super::journal::Carried;
 use super::rules::{Act, Asker};
+use crate::notify::Notice;
 
 impl Chat {
     /// Does what a command asks for. What fails is replied; an `Err` ends the
@@ -149,14 +150,22 @@ impl Chat {
                 Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?)
             }
         };
+        let told = match data {
+            Payload::Json(data) => data.get().as_bytes(),
+            Payload::Bytes(data) => data,
+        };
+        let notices = &self.notices;
+        let notice = notices.publication(namespace, || client.doer(channel), told);
         if self.journal.keeps(namespace) {
-            let asked = self.publish_from(conn, client, command, namespace, channel, body);
+            let what = Outgoing { body, notice };
+            let asked = self.publish_from(conn, client, command, namespace, channel, what);
             return Ok(asked.map(|()| Published::AnsweredLater));
         }
         let hub = self.hubs[namespace];
         Ok(match conn.hub(hub).publish_all(channel, body.message()) {
             PublishOutcome::Published | PublishOutcome::Congested => {
                 self.counters.publications.add(1);
+                Notice::made(notice);
                 Ok(Published::Now)
             }
             PublishOutcome::Full => Err(Error::Internal),
@@ -212,7 +221,7 @@ impl Chat {
 }
 
 /// When something was published, as clients are told.
-pub(super) fn unix_millis() -> i64 {
+pub(crate) fn unix_millis() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }

@@ -14,6 +14,7 @@ use super::deadlines::after;
 use super::token::{ConnectionClaims, Expiry, Refused};
 use super::written::body;
 use super::{Chat, VERSION, disconnect, send, unsigned};
+use crate::notify::Kind;
 
 /// Bytes of publications that may come before a client is in: as many as may
 /// wait for it later.
@@ -128,6 +129,7 @@ impl Chat {
             return;
         };
         self.counters.clients.add(1);
+        self.notices.tell(Kind::Connect, None, || client.doer(""));
         let begun = &connecting.begun;
         let ping = self.rules.settings().client.ping().as_secs();
         replies.answer(

@@ -10,6 +10,7 @@ use super::journal::Carried;
 use super::subscribe::written;
 use super::written::body;
 use super::{Chat, found, send};
+use crate::notify::Notice;
 use crate::site::{Service, Site};
 
 /// Bytes of publications in an answer at most; a client that wants more asks
@@ -32,6 +33,13 @@ pub(super) struct Query {
     limit: usize,
     since: Option<(u64, Box<str>)>,
     reverse: bool,
+}
+
+/// A publication on its way to its channel's home.
+pub(super) struct Outgoing {
+    pub(super) body: Carried,
+    /// For those who want to hear that it was made.
+    pub(super) notice: Option<Notice>,
 }
 
 impl Query {
@@ -140,7 +148,7 @@ impl Chat {
         command: u32,
         namespace: usize,
         channel: &str,
-        body: Carried,
+        what: Outgoing,
     ) -> Result<(), Error> {
         if client.publishing >= MAX_PUBLISHING {
             return Err(Error::TooManyRequests);
@@ -148,7 +156,11 @@ impl Chat {
         let (asker, encoding) = (conn.id(), client.encoding);
         let back = self.handle.reserve(conn.shard());
         let back = back.map_err(|full| refused(&full))?;
+        let Outgoing { body, notice } = what;
         let tell = move |outcome: Result<Option<Place>, Error>| {
+            if outcome.is_ok() {
+                Notice::made(notice);
+            }
             let told =
                 back.post::<Site, _>(move |site: &mut Site, turn: &mut Turn<'_, Service>| {
                     if outcome.is_ok() {

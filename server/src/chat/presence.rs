@@ -7,6 +7,8 @@ use hioload::{Handle, PostError, Turn};
 use hioload_centrifugo::{Error, Presence, PresenceStats};
 use serde_json::value::RawValue;
 
+use super::Chat;
+use crate::notify::{Doer, Kind};
 use crate::site::{Service, Site};
 
 /// Clients of a channel that are listed at most; of more only the number is
@@ -43,8 +45,30 @@ pub(super) enum Step {
     },
 }
 
+/// A channel has its first client, or has lost its last one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    Occupied(Arc<str>),
+    Vacated(Arc<str>),
+}
+
+impl Chat {
+    /// Does a change of who is in a channel whose home is here.
+    fn present(&mut self, step: Step) {
+        let (kind, channel) = match self.presence.apply(step) {
+            None => return,
+            Some(Turned::Occupied(channel)) => (Kind::ChannelOccupied, channel),
+            Some(Turned::Vacated(channel)) => (Kind::ChannelVacated, channel),
+        };
+        let namespace = self.rules.find(&channel).ok();
+        let notices = &self.notices;
+        notices.tell(kind, namespace, || Doer::application(&channel));
+    }
+}
+
 impl Table {
-    pub(super) fn apply(&mut self, step: Step) {
+    /// What a change comes to for its channel, if anything.
+    pub(super) fn apply(&mut self, step: Step) -> Option<Turned> {
         match step {
             Step::Enter {
                 channel,
@@ -52,16 +76,19 @@ impl Table {
                 user,
                 info,
             } => {
-                let clients = self.0.entry(channel).or_default();
+                let clients = self.0.entry(channel.clone()).or_default();
+                let is_first = clients.is_empty();
                 clients.insert(client, Entry { user, info });
+                is_first.then_some(Turned::Occupied(channel))
             }
             Step::Leave { channel, client } => {
-                if let Some(clients) = self.0.get_mut(&channel) {
-                    clients.remove(&client);
-                    if clients.is_empty() {
-                        self.0.remove(&channel);
-                    }
+                let clients = self.0.get_mut(&channel)?;
+                clients.remove(&client);
+                let is_empty = clients.is_empty();
+                if is_empty {
+                    self.0.remove(&channel);
                 }
+                is_empty.then_some(Turned::Vacated(channel))
             }
         }
     }
@@ -127,7 +154,7 @@ impl Outbox {
         while let Some((home, step)) = self.0.front() {
             let step = step.clone();
             let task = move |site: &mut Site, _: &mut Turn<'_, Service>| {
-                site.chat().presence.apply(step);
+                site.chat().present(step);
             };
             match handle.post::<Site, _>(*home, task) {
                 Err(PostError::Full) => return,
@@ -161,8 +188,12 @@ mod tests {
     #[test]
     fn clients_are_listed_and_users_counted_once() {
         let mut table = Table::default();
-        for step in [enter("1", "ann"), enter("2", "bob"), enter("3", "ann")] {
-            table.apply(step);
+        assert_eq!(
+            table.apply(enter("1", "ann")),
+            Some(Turned::Occupied("c".into()))
+        );
+        for step in [enter("2", "bob"), enter("3", "ann")] {
+            assert_eq!(table.apply(step), None);
         }
         let stats = |num_clients, num_users| PresenceStats {
             num_clients,
@@ -175,8 +206,8 @@ mod tests {
         let told = serde_json::to_string(&list.told()).unwrap();
         let expected = r#"{"presence":{"2":{"user":"bob","client":"2"}}}"#;
         assert_eq!(told, expected);
-        table.apply(leave("2"));
-        table.apply(leave("2"));
+        assert_eq!(table.apply(leave("2")), Some(Turned::Vacated("c".into())));
+        assert_eq!(table.apply(leave("2")), None);
         assert_eq!(table.stats("c"), stats(0, 0));
         assert!(
             table.0.is_empty(),

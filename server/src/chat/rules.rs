@@ -194,6 +194,11 @@ impl Rules {
         seat.map(Some).ok_or(Disconnect::ConnectionLimit)
     }
 
+    /// Whether a user has a connection, on any shard.
+    pub(crate) fn is_connected(&self, user: &str) -> bool {
+        self.shared.seats.is_taken(user)
+    }
+
     /// Whether a page may connect from where this request comes.
     pub(super) fn admit(&self, request: &Request<'_>) -> bool {
         let origins = self.inner.origins.as_ref();

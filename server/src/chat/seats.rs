@@ -49,6 +49,11 @@ impl Seats {
         })
     }
 
+    /// Whether the user has a connection.
+    pub(super) fn is_taken(&self, user: &str) -> bool {
+        self.counts(user).contains_key(user)
+    }
+
     fn counts(&self, user: &str) -> MutexGuard<'_, Counts> {
         let stripes = u64::try_from(STRIPES).unwrap_or(1);
         let index = usize::try_from(self.hasher.hash_one(user) % stripes).unwrap_or(0);
@@ -87,6 +92,7 @@ mod tests {
         let second = seats.take("a", 2).expect("a seat");
         assert!(seats.take("a", 2).is_none());
         assert!(seats.take("b", 2).is_some(), "another user's are others");
+        assert!(seats.is_taken("a") && !seats.is_taken("b"));
         drop(first);
         let third = seats.take("a", 2).expect("the one that was left");
         assert!(seats.take("a", 2).is_none());

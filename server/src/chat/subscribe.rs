@@ -14,6 +14,7 @@ use super::rules::Access;
 use super::token::{Expiry, Refused, SubClaims};
 use super::written::body;
 use super::{Chat, ENCODINGS, disconnect, message, place, send};
+use crate::notify::Kind;
 
 /// A subscription that may begin.
 struct Granted {
@@ -311,6 +312,8 @@ impl Chat {
             (false, _) => {}
         }
         let (namespace, info) = (sub.namespace, sub.info.clone());
+        let notices = &self.notices;
+        notices.tell(Kind::Subscribe, Some(namespace), || client.doer(channel));
         if pending.hears {
             // Without room for it, it hears nobody; presence tells the truth.
             let signals = self.signals[place(client.encoding)];
@@ -393,6 +396,8 @@ impl Chat {
             return;
         }
         self.counters.subscriptions.sub(1);
+        let (notices, namespace) = (&self.notices, Some(sub.namespace));
+        notices.tell(Kind::Unsubscribe, namespace, || client.doer(channel));
         let options = self.rules.namespace(sub.namespace);
         let (has_presence, tells) = (options.presence, options.join_leave);
         if has_presence {

@@ -17,7 +17,7 @@ use super::rate::Rate;
 pub(crate) use changes::Changes;
 
 /// Bytes of a secret at least; fewer are guessed from a single token.
-const MIN_SECRET: usize = 16;
+pub(super) const MIN_SECRET: usize = 16;
 
 /// Namespaces at most: each is a hub, and two hubs are not theirs.
 const MAX_NAMESPACES: usize = MAX_HUBS - 2;
@@ -131,7 +131,7 @@ impl Secret {
     }
 
     /// The secret itself, for what keeps it secret too.
-    pub(super) fn reveal(&self) -> &str {
+    pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }

@@ -13,7 +13,7 @@ const PREFIX: &str = "HIOLOAD_";
 
 /// The tables of the file, longest first, so that a setting is looked for in the
 /// innermost one.
-const TABLES: [&[&str]; 13] = [
+const TABLES: [&[&str]; 15] = [
     &["client", "rates"],
     &["backpressure"],
     &["persistence"],
@@ -24,8 +24,10 @@ const TABLES: [&[&str]; 13] = [
     &["proxies"],
     &["client"],
     &["limits"],
+    &["notify"],
     &["routes"],
     &["admin"],
+    &["smtp"],
     &["api"],
 ];
 
@@ -68,7 +70,12 @@ pub(super) fn overlay(
         let text = value
             .to_str()
             .ok_or_else(|| wrong("it is not UTF-8".into()))?;
-        table = with(&table, &path, text).map_err(wrong)?;
+        // Their secrets are in the text, and may be in what is said of it.
+        let said = |cause| match path.first() {
+            Some(first) if first == "webhook" => "it is no list of webhooks as in the file".into(),
+            _ => cause,
+        };
+        table = with(&table, &path, text).map_err(said).map_err(wrong)?;
     }
     // Each step was parsed before; so is the last.
     let file = File::deserialize(table).map_err(|error| SettingsError::Variable {
@@ -178,6 +185,9 @@ mod tests {
             ("HIOLOAD_TLS_LISTEN", Some("tls.listen")),
             ("HIOLOAD_CHANNEL_HISTORY_TTL", Some("channel.history_ttl")),
             ("HIOLOAD_NAMESPACE", Some("namespace")),
+            ("HIOLOAD_WEBHOOK", Some("webhook")),
+            ("HIOLOAD_SMTP_PASSWORD", Some("smtp.password")),
+            ("HIOLOAD_NOTIFY_FLUSH", Some("notify.flush")),
             ("HIOLOAD_LIMITS_MAX_MESAGE", None),
             ("HIOLOAD_PORT_8000_TCP", None),
             ("HIOLOAD_", None),
@@ -225,6 +235,7 @@ mod tests {
             ("HIOLOAD_SHARDS", "many", "usize"),
             ("HIOLOAD_TIMEOUTS_IDLE", "soon", "write such as"),
             ("HIOLOAD_CLIENT_RATES_READ", "5", "COUNT/DURATION"),
+            ("HIOLOAD_WEBHOOK", "[{ secret = 'x' ", "no list of webhooks"),
         ] {
             let error = of("", &[(name, value)]).unwrap_err();
             assert!(error.contains(name) && error.contains(named), "{error}");

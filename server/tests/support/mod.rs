@@ -6,6 +6,7 @@ pub(crate) mod client;
 pub(crate) mod http;
 #[path = "../../../framework/hioload/tests/support/process.rs"]
 pub(crate) mod process;
+pub(crate) mod receiver;
 #[path = "../../../framework/hioload/tests/support/wait.rs"]
 pub(crate) mod wait;
 

@@ -1,0 +1,148 @@
+//! Events as mails, one each.
+
+use std::time::Duration;
+
+use lettre::message::header::{ContentType, HeaderName, HeaderValue};
+use lettre::message::{Mailbox, Message};
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::transport::smtp::client::{Tls, TlsParameters};
+use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
+use tokio::time::timeout;
+
+use super::deliver::Tried;
+use super::event::Event;
+use super::template::Said;
+use crate::config::{Mail, Smtp, SmtpTls};
+
+/// Characters of what a mail quotes of a publication.
+const MAX_TEXT: usize = 4000;
+
+/// Characters of a subject.
+const MAX_SUBJECT: usize = 200;
+
+/// A mail is a dialogue: so many of the server's answers are waited for.
+const STEPS: u32 = 6;
+
+/// Hands mails to the mail server.
+#[derive(Debug)]
+pub(super) struct Postman {
+    server: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+    patience: Duration,
+    settings: Mail,
+    text_field: String,
+}
+
+impl Postman {
+    /// Must be called where a runtime is entered.
+    pub(super) fn new(settings: &Mail, smtp: &Smtp, text_field: &str) -> Result<Self, SmtpError> {
+        let tls = |host: &String| TlsParameters::new(host.clone());
+        let tls = match smtp.tls {
+            SmtpTls::None => Tls::None,
+            SmtpTls::Starttls => Tls::Required(tls(&smtp.host)?),
+            SmtpTls::Tls => Tls::Wrapper(tls(&smtp.host)?),
+        };
+        let workers = u32::try_from(settings.sink.workers).unwrap_or(u32::MAX);
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&*smtp.host)
+            .port(smtp.port)
+            .tls(tls)
+            .timeout(Some(smtp.timeout))
+            .pool_config(PoolConfig::new().max_size(workers));
+        if let Some((user, password)) = &smtp.credentials {
+            let password = password.reveal().to_owned();
+            builder = builder.credentials(Credentials::new(user.clone(), password));
+        }
+        Ok(Self {
+            server: builder.build(),
+            from: smtp.from.clone(),
+            patience: smtp.timeout * STEPS,
+            settings: settings.clone(),
+            text_field: text_field.to_owned(),
+        })
+    }
+
+    /// The mail about an event, the same one each time it is tried. `None`: it
+    /// has nobody to go to.
+    pub(super) fn write(&self, event: &Event) -> Option<Message> {
+        let to = self.settings.to.address(event.addressee())?;
+        let text = event.data.as_ref().map(|data| data.text(&self.text_field));
+        // The application has no name but the one that it writes by.
+        let own = self.from.name.as_deref();
+        let own = own.unwrap_or_else(|| self.from.email.as_ref());
+        let said = Said {
+            user: event.addressee(),
+            channel: &event.channel,
+            from: Some(&*event.user)
+                .filter(|user| !user.is_empty())
+                .unwrap_or(own),
+            text: &shortened(&text.unwrap_or_default(), MAX_TEXT),
+            event: event.kind.name(),
+        };
+        let subject = one_line(&self.settings.subject.filled(said));
+        let text = readable(&self.settings.text.filled(said));
+        let id = format!("<{}@{}>", event.id, self.from.email.domain());
+        let written = Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(shortened(&subject, MAX_SUBJECT))
+            .message_id(Some(id))
+            // Those who are away do not answer it by themselves.
+            .raw_header(HeaderValue::new(
+                HeaderName::new_from_ascii_str("Auto-Submitted"),
+                "auto-generated".into(),
+            ))
+            .header(ContentType::TEXT_PLAIN)
+            .body(text);
+        written.ok()
+    }
+
+    pub(super) async fn send(&self, mail: &Message) -> Tried {
+        match timeout(self.patience, self.server.send(mail.clone())).await {
+            Ok(Ok(_accepted)) => Tried::Delivered,
+            Ok(Err(error)) if error.is_permanent() => Tried::Never(error.to_string()),
+            Ok(Err(error)) => not_yet(error.to_string()),
+            Err(_late) => not_yet("it takes too long".into()),
+        }
+    }
+}
+
+fn not_yet(why: String) -> Tried {
+    Tried::NotYet { why, after: None }
+}
+
+/// Without what begins another line, and other characters that are no text.
+fn one_line(text: &str) -> String {
+    let space = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().map(space).collect()
+}
+
+/// Without characters that are no text.
+fn readable(text: &str) -> String {
+    let is_text = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+    text.chars().filter(is_text).collect()
+}
+
+fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_one_line_and_a_text_has_no_other_control_characters() {
+        assert_eq!(one_line("a\r\nBcc: b\u{7f}\u{0}"), "a  Bcc: b  ");
+        assert_eq!(readable("a\r\n\tb\u{1b}[0m\u{0}"), "a\n\tb[0m");
+    }
+
+    #[test]
+    fn what_is_long_is_cut_between_characters() {
+        assert_eq!(shortened("\u{e4}\u{f6}\u{fc}", 2), "\u{e4}\u{f6}...");
+        assert_eq!(shortened("\u{e4}\u{f6}", 2), "\u{e4}\u{f6}");
+    }
+}
