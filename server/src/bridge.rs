@@ -22,6 +22,12 @@ impl Bridge {
         Ok(Self(runtime))
     }
 
+    /// Ends it without a wait for what it does: a name that is looked up can not
+    /// be given up.
+    pub(crate) fn stop(self) {
+        self.0.shutdown_background();
+    }
+
     /// Futures are spawned with this from anywhere.
     pub(crate) fn handle(&self) -> Handle {
         self.0.handle().clone()

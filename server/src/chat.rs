@@ -6,6 +6,7 @@
 //! subscribers of one encoding. Who comes and goes is told through hubs of their
 //! own, one for each encoding, without numbers.
 
+mod application;
 mod backend;
 mod client;
 mod commands;
@@ -39,6 +40,7 @@ use hioload_store::Store;
 use subtle::ConstantTimeEq;
 
 use crate::config::{ChatSettings, Namespace};
+use crate::proxy::Proxies;
 use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
@@ -103,6 +105,8 @@ pub(crate) fn hubs(settings: &ChatSettings, store: Option<&Store>) -> impl Itera
 /// The chat on one shard.
 pub(crate) struct Chat {
     rules: Rules,
+    /// Who is asked about what clients do.
+    proxies: Proxies,
     handle: Handle,
     /// By the place of their namespaces in the settings.
     hubs: Vec<HubId>,
@@ -144,6 +148,7 @@ impl Chat {
             hubs,
             signals: SIGNALS.map(hub),
             rules,
+            proxies: Proxies::default(),
             once: backend::Once::default(),
             journal,
             presence: presence::Table::default(),
@@ -158,13 +163,20 @@ impl Chat {
         }
     }
 
+    /// Asks the application about what clients do.
+    pub(crate) fn ask_about_clients(&mut self, proxies: Proxies) {
+        self.proxies = proxies;
+    }
+
     pub(crate) fn upgrade(&mut self, request: &Request<'_>, service: &mut Service) -> Upgrade {
         self.rules.follow();
         if !self.rules.admit(request) {
             return Refusal::Forbidden.into();
         }
         let (encoding, protocol) = encoding(request);
-        *service = Service::Chat(Box::new(Client::new(encoding)));
+        let mut client = Client::new(encoding);
+        client.headers = self.proxies.headers(request);
+        *service = Service::Chat(Box::new(client));
         let slow = CloseCode(Disconnect::Slow.code());
         let answer = Upgrade::accept().backpressure(Backpressure::Close(slow));
         match protocol {

@@ -1,6 +1,7 @@
 //! Settings: defaults, then the TOML file, then the environment, then flags.
 
 mod admin;
+mod application;
 mod chat;
 mod environment;
 mod keys;
@@ -26,6 +27,7 @@ use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
 pub(crate) use admin::AdminAccess;
+pub(crate) use application::{Address, Application, Event, Mode};
 pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
 use chat::{ChatError, Secret};
 pub(crate) use keys::{TokenKey, TokenKeys};
@@ -50,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) admin: AdminAccess,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) chat: ChatSettings,
+    /// Who is asked about what clients do.
+    pub(crate) applications: Vec<Application>,
     /// The store that outlives the process.
     pub(crate) persistence: Option<Options>,
     /// Variables that look like settings and are none.
@@ -103,6 +107,8 @@ pub(crate) enum SettingsError {
     Trusted(#[from] NetworkError),
     #[error("--cpus lists no CPU; write a list such as 0-3,8, or leave --cpus out")]
     NoCpus,
+    #[error(transparent)]
+    Application(#[from] application::ApplicationError),
     #[error(transparent)]
     Chat(#[from] ChatError),
     #[error(transparent)]
@@ -158,6 +164,7 @@ struct File {
     channel: Namespace,
     namespace: Vec<Namespace>,
     persistence: PersistenceTable,
+    application: Vec<Application>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -397,6 +404,7 @@ impl Settings {
                 max_subscriptions: chat.subscriptions(),
                 ..config(cli, file)?
             },
+            applications: application::checked(&file.application, &chat.namespaces)?,
             chat,
             persistence,
             debug_token: debug_token(file)?,
@@ -427,6 +435,7 @@ impl Settings {
             admin,
             otlp_endpoint,
             chat: _,
+            applications,
             unknown_variables: _,
             persistence,
         } = other;
@@ -442,6 +451,7 @@ impl Settings {
             ("admin.token", &self.admin != admin),
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
             ("persistence", &self.persistence != persistence),
+            ("[[application]]", &self.applications != applications),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(name, _)| name.to_owned()).collect()
@@ -521,6 +531,8 @@ fn read(path: &Path) -> Result<toml::Table, SettingsError> {
 /// A line of the file for people: a secret in it is theirs alone.
 fn without_secret(line: &str) -> String {
     match line.split_once('=') {
+        // An address may hold a password.
+        _ if line.contains('@') => "...".to_owned(),
         Some((name, _))
             if ["secret", "key", "token"]
                 .iter()

@@ -12,6 +12,7 @@ mod config;
 mod log;
 mod page;
 mod probe;
+mod proxy;
 mod reload;
 mod site;
 #[cfg_attr(feature = "otel", path = "traces/otlp.rs")]
@@ -27,10 +28,12 @@ use hioload::{InheritedSocket, Running, Server, inherit};
 use hioload_store::Store;
 
 use admin::Admin;
+use bridge::Bridge;
 use chat::{ChatMetrics, Rules};
 use cli::{Cli, Command, Seats};
 use config::{AdminAccess, Settings, SettingsError};
 use log::Log;
+use proxy::Proxies;
 use reload::Reload;
 use site::{Routes, Site};
 use traces::Traces;
@@ -56,6 +59,9 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let chat_metrics = ChatMetrics::default();
     let (admin, made_up) = admin_token(&settings.admin)?;
     let routes = Routes::new(&settings, &rules, admin.is_some())?;
+    let needs_bridge = !settings.applications.is_empty();
+    let bridge = needs_bridge.then(Bridge::start).transpose()?;
+    let proxies = proxies(&settings, bridge.as_ref())?;
     let mut server = listening(&settings)?;
     let store = settings.persistence.clone().map(Store::open).transpose()?;
     for hub in chat::hubs(&settings.chat, store.as_ref()) {
@@ -91,6 +97,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 debug,
                 admin,
             )
+            .with_proxies(proxies.clone())
         },
         |running| {
             // Here, where signals are held and no CPU is a shard's.
@@ -113,11 +120,22 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Some(traces) = &traces {
         traces.end();
     }
+    if let Some(bridge) = bridge {
+        bridge.stop();
+    }
     let closed = store.map(|store| store.close(patience)).transpose();
     ended?;
     started?;
     closed?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who is asked about what clients do.
+fn proxies(settings: &Settings, bridge: Option<&Bridge>) -> Result<Proxies, proxy::StartError> {
+    match bridge {
+        Some(bridge) => Proxies::start(&settings.applications, &bridge.handle()),
+        None => Ok(Proxies::default()),
+    }
 }
 
 /// The admin page's token, and again if it is made up and to be told to who

@@ -16,6 +16,7 @@ use crate::broadcast::Broadcast;
 use crate::chat::{self, Call, Chat, ChatMetrics, Client, Identity, Journal, Method, Rules};
 use crate::config::Settings;
 use crate::page::{self, Asset};
+use crate::proxy::Proxies;
 
 /// Bytes of the body of a call at most.
 const MAX_CALL: u64 = 1 << 20;
@@ -95,6 +96,7 @@ pub(crate) struct Site {
     chat: Chat,
     store: Option<Store>,
     chat_metrics: ChatMetrics,
+    proxies: Proxies,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -129,7 +131,15 @@ impl Site {
             admin,
             echo: Echo,
             broadcast: Broadcast,
+            proxies: Proxies::default(),
         }
+    }
+
+    /// Asks the application about what clients do.
+    pub(crate) fn with_proxies(mut self, proxies: Proxies) -> Self {
+        self.chat.ask_about_clients(proxies.clone());
+        self.proxies = proxies;
+        self
     }
 
     /// Whether and how the body of a call is taken. Without the key or the
@@ -164,6 +174,7 @@ impl Site {
     fn metrics(&self) -> String {
         let mut all = self.handle.metrics().render() + &self.chat_metrics.render();
         all.extend(self.store.as_ref().map(Store::metrics));
+        all += &self.proxies.render();
         all
     }
 

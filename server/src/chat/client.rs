@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::rates::Rates;
 use super::seats::Seat;
+use crate::proxy::Headers;
 
 /// A connection and its subscriptions.
 #[derive(Debug)]
@@ -33,6 +34,17 @@ pub(crate) struct Client {
     pub(super) asks: u32,
     /// Publications that are not safe yet.
     pub(super) publishing: u32,
+    /// What of its request the application is told, where it wants it.
+    pub(super) headers: Option<Headers>,
+    /// Events at the application that are not answered yet.
+    pub(super) proxied: u32,
+    /// Subscriptions that the application decides about; bounded with those
+    /// that there are.
+    pub(super) wanted: Vec<Wanted>,
+    /// Those that it ever decided about.
+    pub(super) tickets: u64,
+    /// Whether the application let it in, and not a token.
+    pub(super) by_application: bool,
     /// When what the token granted ends, with the delay for a new one.
     pub(super) expires: Option<Nanos>,
     /// The one timer, when it is due, and its key.
@@ -45,6 +57,8 @@ pub(crate) struct Client {
 pub(super) enum Stage {
     /// It has not asked to be let in; it must until then.
     New { until: Nanos },
+    /// The application is asked whether to let it in; it must say so until then.
+    Asking { until: Nanos },
     /// It is in, and waits for the beginnings of the server's subscriptions.
     Connecting(Box<Connecting>),
     /// It is in.
@@ -58,6 +72,8 @@ pub(super) enum Stage {
 pub(super) struct Connecting {
     pub(super) command: u32,
     pub(super) until: Until,
+    /// What the application says with it.
+    pub(super) data: Option<Box<RawValue>>,
     /// Subscriptions that have not begun.
     pub(super) left: usize,
     /// Those that have.
@@ -91,10 +107,27 @@ pub(super) struct Sub {
     pub(super) expires: Option<Nanos>,
     /// Whether it is by a token, so that it may be refreshed.
     pub(super) by_token: bool,
+    /// Whether the application granted it when it was asked, so that it is asked
+    /// again at the end.
+    pub(super) by_application: bool,
     /// Whether the server made it: the client does not subscribe again by itself.
     pub(super) by_server: bool,
     /// Whether its beginning was told, so that others know of it.
     pub(super) entered: bool,
+    /// Whether others may see that it is there.
+    pub(super) presence: bool,
+    /// Whether others are told that it comes and goes.
+    pub(super) tells: bool,
+}
+
+/// A subscription that the application decides about.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) channel: Box<str>,
+    /// Whose reply it is.
+    pub(super) command: u32,
+    /// Tells it from another one of the same channel, before or after it.
+    pub(super) ticket: u64,
 }
 
 /// A subscription whose beginning was not told yet.
@@ -152,6 +185,11 @@ impl Client {
             rates: Rates::default(),
             asks: 0,
             publishing: 0,
+            headers: None,
+            proxied: 0,
+            wanted: Vec::new(),
+            tickets: 0,
+            by_application: false,
             expires: None,
             timer: None,
             key: 0,
@@ -185,7 +223,7 @@ impl Client {
     /// When something is to be done about it next.
     pub(super) fn deadline(&self) -> Nanos {
         let stage = match self.stage {
-            Stage::New { until } | Stage::Refused { until } => until,
+            Stage::New { until } | Stage::Asking { until } | Stage::Refused { until } => until,
             Stage::Connecting(_) | Stage::In => Nanos::MAX,
         };
         let ping = match self.ping {

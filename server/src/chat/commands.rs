@@ -84,9 +84,8 @@ impl Chat {
             Request::SubRefresh(refresh) => {
                 return self.sub_refresh(conn, client, id, refresh, replies);
             }
-            // No application is behind this server that could be called.
-            Request::Rpc(_) => Err(Error::MethodNotFound),
-            // There is no reply to say so in.
+            Request::Rpc(rpc) => self.call_application(conn, client, id, rpc),
+            // Nobody takes it, and there is no reply to say so in.
             Request::Send(_) => return Err(Disconnect::NotAvailable),
         };
         if let Err(error) = done {
@@ -134,21 +133,28 @@ impl Chat {
             return Err(Disconnect::BadRequest);
         };
         let channel = publish.channel.as_ref();
+        match self.publish_by_application(conn, client, command, channel, data) {
+            Ok(true) => return Ok(Ok(Published::AnsweredLater)),
+            Ok(false) => {}
+            Err(error) => return Ok(Err(error)),
+        }
         let namespace = match self.check(client, channel, Act::Publish) {
             Ok(namespace) => namespace,
             Err(error) => return Ok(Err(error)),
         };
-        let sub = client.subs.get(channel);
-        let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
-        let body = match data {
-            Payload::Json(data) => {
-                Carried::Text(json_body(data.get(), Some(&info), None, unix_millis()))
-            }
-            Payload::Bytes(data) => {
-                let body = protobuf_body(data, &info, unix_millis());
-                Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?)
-            }
-        };
+        self.pass_on(conn, client, command, (namespace, channel), data)
+    }
+
+    /// Publishes what a client may publish.
+    pub(super) fn pass_on(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        (namespace, channel): (usize, &str),
+        data: Payload<'_>,
+    ) -> Result<Result<Published, Error>, Disconnect> {
+        let body = Self::carried(client, channel, data)?;
         if self.journal.keeps(namespace) {
             let asked = self.publish_from(conn, client, command, namespace, channel, body);
             return Ok(asked.map(|()| Published::AnsweredLater));
@@ -160,6 +166,25 @@ impl Chat {
                 Ok(Published::Now)
             }
             PublishOutcome::Full => Err(Error::Internal),
+        })
+    }
+
+    /// A publication of a client as hubs carry it.
+    pub(super) fn carried(
+        client: &Client,
+        channel: &str,
+        data: Payload<'_>,
+    ) -> Result<Carried, Disconnect> {
+        let sub = client.subs.get(channel);
+        let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
+        Ok(match data {
+            Payload::Json(data) => {
+                Carried::Text(json_body(data.get(), Some(&info), None, unix_millis()))
+            }
+            Payload::Bytes(data) => {
+                let body = protobuf_body(data, &info, unix_millis());
+                Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?)
+            }
         })
     }
 
@@ -218,9 +243,9 @@ pub(super) fn unix_millis() -> i64 {
 }
 
 /// When a publication is answered.
-enum Published {
+pub(super) enum Published {
     Now,
-    /// By its channel's home, once it is safe.
+    /// By its channel's home, once it is safe, or after the application's answer.
     AnsweredLater,
 }
 

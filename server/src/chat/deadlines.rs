@@ -67,12 +67,13 @@ impl Chat {
     /// Does what is due.
     fn pass(&mut self, conn: &mut Conn<'_>, client: &mut Client) -> Result<(), Disconnect> {
         let now = conn.now();
-        if let Stage::New { until } | Stage::Refused { until } = client.stage
+        if let Stage::New { until } | Stage::Asking { until } | Stage::Refused { until } =
+            client.stage
             && until <= now
         {
             return Err(Disconnect::Stale);
         }
-        if client.expires.is_some_and(|at| at <= now) {
+        if client.expires.is_some_and(|at| at <= now) && !self.ask_to_stay(conn, client) {
             return Err(Disconnect::Expired);
         }
         match client.ping {
@@ -94,6 +95,9 @@ impl Chat {
             .map(|(channel, _)| channel.clone())
             .collect();
         for channel in expired {
+            if self.ask_to_stay_subscribed(conn, client, &channel) {
+                continue;
+            }
             self.end(conn, client, &channel, Some(Unsubscribed::Expired));
         }
         Ok(())

@@ -4,7 +4,7 @@ use hioload::hub::{Delivery, Epoch, Place, Position, Start, SubscribeOutcome};
 use hioload::{Conn, PublishOutcome};
 use hioload_centrifugo::{
     Answer, Disconnect, Error, Publication, Push, Recover, Replies, SubRefresh, SubRefreshed,
-    Subscribe, Subscribed, Unsubscribed,
+    Subscribe, Subscribed, Unsubscribed, Until,
 };
 use serde_json::value::RawValue;
 
@@ -14,17 +14,46 @@ use super::rules::Access;
 use super::token::{Expiry, Refused, SubClaims};
 use super::written::body;
 use super::{Chat, ENCODINGS, disconnect, message, place, send};
+use crate::proxy::Override;
 
 /// A subscription that may begin.
-struct Granted {
-    namespace: usize,
-    asked: Asked,
-    info: Option<Box<RawValue>>,
-    data: Option<Box<RawValue>>,
-    expiry: Expiry,
-    by_token: bool,
-    hears: bool,
-    recover: Option<Wish>,
+pub(super) struct Granted {
+    pub(super) namespace: usize,
+    pub(super) asked: Asked,
+    pub(super) grant: Grant,
+    pub(super) by: GrantedBy,
+    pub(super) hears: bool,
+    pub(super) recover: Option<Wish>,
+}
+
+/// What is said of a subscription by who grants it.
+#[derive(Debug, Default)]
+pub(super) struct Grant {
+    pub(super) info: Option<Box<RawValue>>,
+    pub(super) data: Option<Box<RawValue>>,
+    pub(super) expiry: Expiry,
+    /// What is otherwise than in its namespace.
+    pub(super) options: Override,
+}
+
+/// Who grants a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GrantedBy {
+    Settings,
+    /// It is to be renewed by the client.
+    Token,
+    /// It is to be renewed by the application.
+    Application,
+}
+
+impl From<SubClaims> for Grant {
+    fn from(claims: SubClaims) -> Self {
+        Self {
+            info: claims.info,
+            data: claims.data,
+            ..Self::default()
+        }
+    }
 }
 
 impl Granted {
@@ -32,10 +61,8 @@ impl Granted {
         Self {
             namespace,
             asked,
-            info: None,
-            data: None,
-            expiry: Expiry::default(),
-            by_token: false,
+            grant: Grant::default(),
+            by: GrantedBy::Settings,
             hears: false,
             recover,
         }
@@ -54,8 +81,15 @@ impl Chat {
         if wish.channel.is_empty() {
             return Err(Disconnect::BadRequest);
         }
-        let granted = self.grant(client, command, wish);
-        let started = granted.and_then(|granted| self.start(conn, client, &wish.channel, granted));
+        let started = self
+            .subscribe_by_application(conn, client, command, wish)
+            .and_then(|is_asked| {
+                if is_asked {
+                    return Ok(());
+                }
+                let granted = self.grant(client, command, wish)?;
+                self.start(conn, client, &wish.channel, granted)
+            });
         if let Err(error) = started {
             replies.error(command, error);
             return self.failed(conn, client, error);
@@ -70,10 +104,8 @@ impl Chat {
         let mut granted = Granted {
             namespace,
             asked: Asked::Client(command),
-            info: None,
-            data: None,
-            expiry: Expiry::default(),
-            by_token: false,
+            grant: Grant::default(),
+            by: GrantedBy::Settings,
             hears: wish.join_leave,
             recover: Wish::of(&Recover {
                 recover: wish.recover,
@@ -89,9 +121,9 @@ impl Chat {
         {
             match verifier.subscription(&wish.token, &client.user, channel) {
                 Ok((claims, expiry)) => {
-                    granted.info = claims.info;
-                    granted.expiry = expiry;
-                    granted.by_token = true;
+                    granted.grant.info = claims.info;
+                    granted.grant.expiry = expiry;
+                    granted.by = GrantedBy::Token;
                 }
                 Err(Refused::Expired) => return Err(Error::TokenExpired),
                 Err(Refused::Invalid) => return Err(Error::PermissionDenied),
@@ -102,27 +134,32 @@ impl Chat {
         Ok(granted)
     }
 
-    /// Subscribes a client that is about to be let in to what its token names.
+    /// Subscribes a client that is about to be let in to what its token names, or
+    /// the application that was asked about it.
     pub(super) fn subscribe_by_server(
         &mut self,
         conn: &mut Conn<'_>,
         client: &mut Client,
         channel: &str,
         recover: Option<Wish>,
-        claims: SubClaims,
+        grant: Grant,
     ) -> Result<(), Disconnect> {
         let namespace = self.rules.find(channel).ok();
         let Some(namespace) = namespace.filter(|_| !channel.is_empty()) else {
             tracing::warn!(
                 channel,
                 user = &*client.user,
-                "a token names a channel of a namespace that does not exist"
+                "a client is to be subscribed to a channel of a namespace that does not exist"
             );
-            return Err(Disconnect::InvalidToken);
+            return Err(if client.by_application {
+                Disconnect::Internal
+            } else {
+                Disconnect::InvalidToken
+            });
         };
         let granted = Granted {
-            info: claims.info,
-            data: claims.data,
+            grant,
+            by: client.granted_by(),
             ..Granted::by_server(namespace, Asked::Token, recover)
         };
         match self.start(conn, client, channel, granted) {
@@ -139,7 +176,7 @@ impl Chat {
                     channel,
                     user = &*client.user,
                     error = error.message(),
-                    "a client can not be subscribed to what its token names"
+                    "a client can not be subscribed to what its token or the application names"
                 );
                 Err(match error {
                     Error::LimitExceeded => Disconnect::ChannelLimit,
@@ -171,7 +208,7 @@ impl Chat {
     }
 
     /// Asks the channel's home for the beginning.
-    fn start(
+    pub(super) fn start(
         &mut self,
         conn: &mut Conn<'_>,
         client: &mut Client,
@@ -193,7 +230,10 @@ impl Chat {
         if !self.outbox.has_room() {
             return Err(Error::Internal);
         }
-        let recover = granted.recover.filter(|_| namespace.recovery);
+        let grant = granted.grant;
+        let options = grant.options;
+        let recovery = options.recovers(namespace);
+        let recover = granted.recover.filter(|_| recovery);
         let position = recover
             .as_ref()
             .map_or(Position::Now, |wish| position(wish, namespace.history_size));
@@ -203,13 +243,19 @@ impl Chat {
             SubscribeOutcome::Already => return Err(Error::AlreadySubscribed),
             _ => return Err(Error::Internal),
         }
-        let positioned = namespace.positioning || namespace.recovery;
+        let positioned = recovery || options.positions(namespace);
+        // What the application granted is renewed by it, without the client.
+        let by_application = granted.by == GrantedBy::Application;
         let told = Subscribed {
-            until: granted.expiry.until(),
-            recoverable: namespace.recovery,
+            until: if by_application {
+                Until::default()
+            } else {
+                grant.expiry.until()
+            },
+            recoverable: recovery,
             positioned,
             was_recovering: recover.is_some(),
-            data: granted.data,
+            data: grant.data,
             ..Subscribed::default()
         };
         let pending = Pending {
@@ -217,7 +263,7 @@ impl Chat {
             replays: 0,
             known: 0,
             recover,
-            hears: namespace.join_leave && (granted.hears || namespace.force_push_join_leave),
+            hears: options.hears(namespace, granted.hears),
             told,
         };
         let sub = Sub {
@@ -225,11 +271,18 @@ impl Chat {
             pending: Some(Box::new(pending)),
             offset: 0,
             positioned,
-            info: client.describe(granted.info.as_deref()),
-            expires: self.ends(conn, granted.expiry),
-            by_token: granted.by_token,
+            info: client.describe(grant.info.as_deref()),
+            expires: if by_application {
+                grant.expiry.end(conn.now())
+            } else {
+                self.ends(conn, grant.expiry)
+            },
+            by_token: granted.by == GrantedBy::Token,
+            by_application,
             by_server: !matches!(granted.asked, Asked::Client(_)),
             entered: false,
+            presence: options.shows(namespace),
+            tells: options.tells(namespace),
         };
         client.subs.insert(channel.into(), sub);
         Ok(())
@@ -311,6 +364,7 @@ impl Chat {
             (false, _) => {}
         }
         let (namespace, info) = (sub.namespace, sub.info.clone());
+        let (has_presence, tells) = (sub.presence, sub.tells);
         if pending.hears {
             // Without room for it, it hears nobody; presence tells the truth.
             let signals = self.signals[place(client.encoding)];
@@ -329,8 +383,6 @@ impl Chat {
                 send(conn, &replies);
             }
         }
-        let options = self.rules.namespace(namespace);
-        let (has_presence, tells) = (options.presence, options.join_leave);
         if has_presence {
             let step = Step::Enter {
                 channel: channel.into(),
@@ -357,7 +409,7 @@ impl Chat {
         why: Option<Unsubscribed>,
     ) {
         let Some(sub) = client.subs.remove(channel) else {
-            return;
+            return Self::give_up(conn, client, channel);
         };
         conn.hub(self.hubs[sub.namespace]).unsubscribe(channel);
         let signals = self.signals[place(client.encoding)];
@@ -393,9 +445,7 @@ impl Chat {
             return;
         }
         self.counters.subscriptions.sub(1);
-        let options = self.rules.namespace(sub.namespace);
-        let (has_presence, tells) = (options.presence, options.join_leave);
-        if has_presence {
+        if sub.presence {
             let step = Step::Leave {
                 channel: channel.into(),
                 client: client.id.clone(),
@@ -403,7 +453,7 @@ impl Chat {
             let home = self.home(sub.namespace, channel);
             self.outbox.push(&self.handle, home, step);
         }
-        if tells {
+        if sub.tells {
             self.signal(conn, channel, Push::Leave(&sub.info));
         }
     }
