@@ -22,9 +22,8 @@ impl Bridge {
         Ok(Self(runtime))
     }
 
-    /// Ends it without a wait for what it does: a name that is looked up can not
-    /// be given up.
-    pub(crate) fn stop(self) {
+    /// What still runs is given up: nobody waits for it.
+    pub(crate) fn end(self) {
         self.0.shutdown_background();
     }
 

@@ -59,20 +59,14 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let chat_metrics = ChatMetrics::default();
     let (admin, made_up) = admin_token(&settings.admin)?;
     let routes = Routes::new(&settings, &rules, admin.is_some())?;
-    let needs_bridge = !settings.applications.is_empty();
-    let bridge = needs_bridge.then(Bridge::start).transpose()?;
-    let proxies = proxies(&settings, bridge.as_ref())?;
-    let mut server = listening(&settings)?;
+    let proxies = Proxies::new(&settings.applications)?;
+    let asking = proxies.clone();
+    let server = listening(&settings)?;
     let store = settings.persistence.clone().map(Store::open).transpose()?;
-    for hub in chat::hubs(&settings.chat, store.as_ref()) {
-        server = server.hub(hub);
-    }
-    if let Some(path) = &settings.hand_over {
-        server = server.take_over_from(path).hand_over_at(path);
-    }
+    let server = equipped(server, &settings, store.as_ref());
     let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
     let (kept, patience) = (store.clone(), settings.config.drain_timeout);
-    let mut started = Ok(());
+    let mut started = Ok(None);
     let reload = Reload {
         cli,
         started: settings.clone(),
@@ -97,15 +91,13 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
                 debug,
                 admin,
             )
-            .with_proxies(proxies.clone())
+            .with_proxies(asking.clone())
         },
         |running| {
             // Here, where signals are held and no CPU is a shard's.
-            if let Some(store) = &store {
-                started = store.start();
-                if started.is_err() {
-                    running.handle().stop();
-                }
+            started = begin(store.as_ref(), &proxies);
+            if started.is_err() {
+                running.handle().stop();
             }
             if let Some(traces) = &traces {
                 traces.begin();
@@ -120,22 +112,40 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Some(traces) = &traces {
         traces.end();
     }
-    if let Some(bridge) = bridge {
-        bridge.stop();
-    }
     let closed = store.map(|store| store.close(patience)).transpose();
     ended?;
-    started?;
+    if let Some(bridge) = started? {
+        bridge.end();
+    }
     closed?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Who is asked about what clients do.
-fn proxies(settings: &Settings, bridge: Option<&Bridge>) -> Result<Proxies, proxy::StartError> {
-    match bridge {
-        Some(bridge) => Proxies::start(&settings.applications, &bridge.handle()),
-        None => Ok(Proxies::default()),
+/// A server with the hubs of the chat, and with a place to hand over at.
+fn equipped(mut server: Server, settings: &Settings, store: Option<&Store>) -> Server {
+    for hub in chat::hubs(&settings.chat, store) {
+        server = server.hub(hub);
     }
+    match &settings.hand_over {
+        Some(path) => server.take_over_from(path).hand_over_at(path),
+        None => server,
+    }
+}
+
+/// Starts what has threads of its own.
+fn begin(
+    store: Option<&Store>,
+    proxies: &Proxies,
+) -> Result<Option<Bridge>, Box<dyn std::error::Error>> {
+    if let Some(store) = store {
+        store.start()?;
+    }
+    if !proxies.are_some() {
+        return Ok(None);
+    }
+    let bridge = Bridge::start()?;
+    proxies.start(&bridge.handle());
+    Ok(Some(bridge))
 }
 
 /// The admin page's token, and again if it is made up and to be told to who

@@ -2,7 +2,7 @@
 //!
 //! Shards [ask](Proxy::ask) and go on; what is asked waits, is sent and answered
 //! on the threads of the [bridge](crate::bridge). Everything is bounded: events
-//! that are not answered yet ([`Full`]), requests in flight, the time for each
+//! that are not answered yet ([`NotAsked::Full`]), requests in flight, the time for each
 //! and for all that is tried, bytes of answers.
 
 mod batch;
@@ -15,8 +15,8 @@ mod stats;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use hioload::Request;
 use serde::de::DeserializeOwned;
@@ -49,7 +49,8 @@ pub(crate) struct Proxies(Arc<[Arc<Proxy>]>);
 /// One application.
 pub(crate) struct Proxy {
     settings: Application,
-    tokio: Handle,
+    /// Set at the start, which shards do not wait for.
+    tokio: OnceLock<Handle>,
     caller: Arc<Caller<Http>>,
     /// Each is a request, or several at once to different endpoints.
     permits: Arc<Semaphore>,
@@ -59,10 +60,15 @@ pub(crate) struct Proxy {
     stats: Stats,
 }
 
-/// So many events are not answered yet that no more is taken.
+/// An event about which the application is not asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("max_queued events wait for the application")]
-pub(crate) struct Full;
+pub(crate) enum NotAsked {
+    /// So many are not answered yet that no more is taken.
+    #[error("max_queued events wait for the application")]
+    Full,
+    #[error("the server has just been started")]
+    Early,
+}
 
 /// An event that is not answered.
 struct Open {
@@ -81,15 +87,24 @@ pub(crate) fn check(settings: &[Application]) -> Result<(), StartError> {
 }
 
 impl Proxies {
-    /// The applications of the settings, whose health is looked at from now on.
-    pub(crate) fn start(settings: &[Application], tokio: &Handle) -> Result<Self, StartError> {
-        let start = |one: &Application| Proxy::start(one.clone(), tokio.clone()).map(Arc::new);
-        let all: Result<Vec<_>, _> = settings.iter().map(start).collect();
-        let all = all?;
-        for proxy in &all {
-            proxy.watch();
+    /// The applications of the settings, which nobody is asked about yet.
+    pub(crate) fn new(settings: &[Application]) -> Result<Self, StartError> {
+        let proxy = |one: &Application| Proxy::new(one.clone()).map(Arc::new);
+        let all: Result<Vec<_>, _> = settings.iter().map(proxy).collect();
+        Ok(Self(all?.into()))
+    }
+
+    pub(crate) fn are_some(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// From now on they are asked, and their health is looked at.
+    pub(crate) fn start(&self, tokio: &Handle) {
+        for proxy in self.0.iter() {
+            if proxy.tokio.set(tokio.clone()).is_ok() {
+                proxy.watch();
+            }
         }
-        Ok(Self(all.into()))
     }
 
     /// Who is asked about an event, in a namespace where it has one.
@@ -152,7 +167,7 @@ fn keep(kept: &mut BTreeMap<Box<str>, Box<str>>, room: &mut usize, name: &str, v
 }
 
 impl Proxy {
-    fn start(settings: Application, tokio: Handle) -> Result<Self, StartError> {
+    fn new(settings: Application) -> Result<Self, StartError> {
         let endpoint = |address: &crate::config::Address| {
             let cooldown = settings.breaker_cooldown();
             Endpoint::new(address.to_string(), settings.breaker_failures, cooldown)
@@ -174,8 +189,8 @@ impl Proxy {
             open: AtomicUsize::new(0),
             collector: Collector::default(),
             stats: Stats::default(),
+            tokio: OnceLock::new(),
             settings,
-            tokio,
         })
     }
 
@@ -185,8 +200,14 @@ impl Proxy {
         }
         for index in 0..self.caller.endpoints.len() {
             let (caller, interval) = (self.caller.clone(), self.settings.health_interval());
-            self.tokio
-                .spawn(async move { caller.watch(index, interval).await });
+            self.spawn(async move { caller.watch(index, interval).await });
+        }
+    }
+
+    /// Only after the start is there anything to do.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(tokio) = self.tokio.get() {
+            tokio.spawn(task);
         }
     }
 
@@ -224,12 +245,15 @@ impl Proxy {
         question: Vec<u8>,
         headers: Option<&Headers>,
         tell: impl FnOnce(Result<Said<R>, Failure>) + Send + 'static,
-    ) -> Result<(), Full> {
+    ) -> Result<(), NotAsked> {
+        if self.tokio.get().is_none() {
+            return Err(NotAsked::Early);
+        }
         let bound = self.settings.max_in_flight + self.settings.max_queued;
         if self.open.fetch_add(1, Ordering::Relaxed) >= bound {
             self.open.fetch_sub(1, Ordering::Relaxed);
             self.stats.full(event);
-            return Err(Full);
+            return Err(NotAsked::Full);
         }
         let open = Open {
             proxy: self.clone(),
@@ -250,7 +274,7 @@ impl Proxy {
     fn send(self: &Arc<Self>, letter: Letter, waiting: Vec<Open>) {
         let proxy = self.clone();
         let deadline = Instant::now() + self.settings.total_timeout();
-        self.tokio.spawn(async move {
+        self.spawn(async move {
             let event = letter.event;
             let permit = timeout_at(deadline, proxy.permits.clone().acquire_owned()).await;
             let answers = match permit {

@@ -528,6 +528,7 @@ fn the_server_stops_in_peace_while_the_application_is_asked() {
         let count = application.seen().len();
         if count == 1 { Ok(()) } else { Err(count) }
     });
+    // It is one of many threads now that a signal could come to.
     chat.serving.process.ask_to_stop();
     assert_eq!(peer.client.expect_close(), 3001);
     let ended = chat.serving.process.wait();

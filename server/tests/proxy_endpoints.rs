@@ -165,10 +165,9 @@ fn all_endpoints_must_agree_and_the_first_has_the_word() {
 
 #[test]
 fn what_fails_once_is_tried_again_under_the_same_name() {
-    let tried = Arc::new(AtomicBool::new(false));
-    let first = tried.clone();
+    let tried = AtomicBool::new(false);
     let application = Application::start(move |_| {
-        if first.swap(true, Ordering::SeqCst) {
+        if tried.swap(true, Ordering::SeqCst) {
             Answer::result(&json!({ "data": "second try" }))
         } else {
             Answer::status(503)

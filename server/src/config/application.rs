@@ -369,7 +369,8 @@ impl Application {
         }
         let leads = |one: &Address| one.at(&self.health_path).is_some();
         let is_path = self.health_path.starts_with('/') && !self.health_path.starts_with("//");
-        if !self.health_path.is_empty() && !(is_path && self.endpoints.iter().all(leads)) {
+        let is_sound = is_path && self.endpoints.iter().all(leads);
+        if !is_sound && !self.health_path.is_empty() {
             return Err(ApplicationError::HealthPath { name: name() });
         }
         Ok(())

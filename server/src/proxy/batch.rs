@@ -57,7 +57,7 @@ impl Proxy {
             return;
         };
         let proxy = self.clone();
-        self.tokio.spawn(async move {
+        self.spawn(async move {
             tokio::time::sleep(proxy.settings.batch_wait()).await;
             let late = {
                 let mut batches = proxy.collector.batches();

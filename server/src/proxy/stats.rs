@@ -82,6 +82,22 @@ const OF_ENDPOINTS: [OfEndpoint; 4] = [
     ),
 ];
 
+/// The same of an application's gauges.
+type OfApplication = (&'static str, &'static str, fn(&Proxy) -> usize);
+
+const OF_APPLICATIONS: [OfApplication; 2] = [
+    (
+        "hioload_application_events_open",
+        "Events that are not answered, those that wait for their turn included.",
+        |one| one.open.load(Ordering::Relaxed),
+    ),
+    (
+        "hioload_application_calls_in_flight",
+        "Calls whose turn it is, each an event or a batch.",
+        |one| one.settings.max_in_flight - one.permits.available_permits(),
+    ),
+];
+
 pub(super) fn render(all: &[Arc<Proxy>]) -> String {
     let mut out = String::new();
     if all.is_empty() {
@@ -106,19 +122,7 @@ pub(super) fn render(all: &[Arc<Proxy>]) -> String {
             }
         }
     }
-    let of_proxies: [(&str, &str, fn(&Proxy) -> usize); 2] = [
-        (
-            "hioload_application_events_open",
-            "Events that are not answered, those that wait for their turn included.",
-            |one| one.open.load(Ordering::Relaxed),
-        ),
-        (
-            "hioload_application_calls_in_flight",
-            "Calls whose turn it is, each an event or a batch.",
-            |one| one.settings.max_in_flight - one.permits.available_permits(),
-        ),
-    ];
-    for (name, help, value) in of_proxies {
+    for (name, help, value) in OF_APPLICATIONS {
         head(&mut out, name, "gauge", help);
         for proxy in all {
             let labels = format!("application=\"{}\"", proxy.settings.name);

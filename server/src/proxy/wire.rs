@@ -2,6 +2,7 @@
 //! protocol, which existing backends speak.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -155,12 +156,12 @@ fn nothing() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).expect("an object")
 }
 
-fn garbled(why: impl ToString) -> Failure {
+fn garbled(why: &(impl Display + ?Sized)) -> Failure {
     Failure::Garbled(why.to_string())
 }
 
 fn parse<R: DeserializeOwned>(raw: &RawValue) -> Result<R, Failure> {
-    serde_json::from_str(raw.get()).map_err(garbled)
+    serde_json::from_str(raw.get()).map_err(|error| garbled(&error))
 }
 
 /// Whether a result is one of its event.
@@ -250,13 +251,14 @@ impl Letter {
         }
         let check = check(self.event);
         let Some(count) = self.batch else {
-            let envelope = serde_json::from_slice(&body).map_err(garbled)?;
+            let envelope = serde_json::from_slice(&body).map_err(|error| garbled(&error))?;
             return Ok(vec![Said::of(envelope, check)?]);
         };
-        let BatchEnvelope { batch } = serde_json::from_slice(&body).map_err(garbled)?;
+        let BatchEnvelope { batch } =
+            serde_json::from_slice(&body).map_err(|error| garbled(&error))?;
         if batch.len() != count {
             let (got, event) = (batch.len(), self.event.name());
-            return Err(garbled(format!("{got} answers to {count} of {event}")));
+            return Err(garbled(&format!("{got} answers to {count} of {event}")));
         }
         batch.into_iter().map(|one| Said::of(one, check)).collect()
     }
@@ -279,7 +281,7 @@ impl Data {
             (_, Some(text)) => BASE64_STANDARD
                 .decode(text)
                 .map(Self::Bytes)
-                .map_err(garbled),
+                .map_err(|error| garbled(&error)),
             _ => Ok(Self::None),
         }
     }
@@ -290,9 +292,11 @@ impl Data {
             Self::None => Ok(None),
             Self::Json(raw) => Ok(Some(raw)),
             Self::Bytes(bytes) => {
-                let text = String::from_utf8(bytes).map_err(garbled)?;
+                let text = String::from_utf8(bytes).map_err(|error| garbled(&error))?;
                 let text = text.replace(['\n', '\r'], " ");
-                RawValue::from_string(text).map(Some).map_err(garbled)
+                RawValue::from_string(text)
+                    .map(Some)
+                    .map_err(|error| garbled(&error))
             }
         }
     }
