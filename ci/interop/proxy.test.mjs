@@ -107,6 +107,7 @@ for (const protobuf of [false, true]) {
     }));
 }
 
+// It subscribes in the frame in which it connects, before the application has said who it is.
 test("a client comes back through the application, and recovers what it missed", () =>
   withApplication("recovery", EVENTS, "", async (server, asked) => {
     const ann = await ChatClient.open(server, { data: { user: "ann" } });

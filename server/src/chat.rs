@@ -44,7 +44,7 @@ use crate::proxy::Proxies;
 use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
-use client::Stage;
+use client::{Held, Stage};
 use journal::FromStore;
 pub(crate) use journal::{Journal, listen};
 pub(crate) use metrics::ChatMetrics;
@@ -207,25 +207,34 @@ impl Chat {
             conn.close(CloseCode::TOO_BIG, "a frame has at most 64 KiB");
             return;
         }
+        let frame = message.payload();
         match (client.encoding, message.kind(), message.as_text()) {
-            (Encoding::Json, _, Some(text)) => self.commands(conn, client, commands(text)),
+            (Encoding::Json, _, Some(text)) => {
+                self.commands(conn, client, (frame, 0), commands(text));
+            }
             (Encoding::Protobuf, Kind::Binary, _) => {
-                self.commands(conn, client, protobuf_commands(message.payload()));
+                self.commands(conn, client, (frame, 0), protobuf_commands(frame));
             }
             _ => disconnect(conn, Disconnect::InappropriateProtocol),
         }
     }
 
-    /// Does what the commands of a frame ask for, until one ends the connection.
+    /// Does what the commands of a frame ask for, of which the first ones are
+    /// done, until one ends the connection; whether it goes on.
     fn commands<'m>(
         &mut self,
         conn: &mut Conn<'_>,
         client: &mut Client,
+        (frame, done): (&[u8], usize),
         commands: impl Iterator<Item = Result<Command<'m>, Malformed>>,
-    ) {
+    ) -> bool {
         let mut replies = Replies::new(client.encoding);
         let mut outcome = Ok(());
-        for command in commands {
+        for (index, command) in commands.enumerate().skip(done) {
+            if let Stage::Asking(asking) = &mut client.stage {
+                outcome = asking.hold(frame, index);
+                break;
+            }
             outcome = command
                 .map_err(|malformed| {
                     tracing::debug!(%malformed, client = &*client.id, "a client is disconnected");
@@ -240,6 +249,25 @@ impl Chat {
         match outcome {
             Ok(()) => self.arm(conn, client),
             Err(why) => disconnect(conn, why),
+        }
+        outcome.is_ok()
+    }
+
+    /// Does what a client asked for before it was let in.
+    fn catch_up(&mut self, conn: &mut Conn<'_>, client: &mut Client, held: Vec<Held>) {
+        for Held { frame, done } in held {
+            let at = (&*frame, done);
+            let goes_on = match (client.encoding, std::str::from_utf8(&frame)) {
+                (Encoding::Json, Ok(text)) => self.commands(conn, client, at, commands(text)),
+                (Encoding::Protobuf, _) => {
+                    self.commands(conn, client, at, protobuf_commands(&frame))
+                }
+                // It was text when it came.
+                (Encoding::Json, Err(_)) => false,
+            };
+            if !goes_on {
+                break;
+            }
         }
     }
 

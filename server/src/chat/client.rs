@@ -5,13 +5,18 @@ use std::sync::Arc;
 
 use hioload::Nanos;
 use hioload::timer::Timer;
-use hioload_centrifugo::{ClientInfo, Encoding, Recover, Subscribed, Until};
+use hioload_centrifugo::{ClientInfo, Disconnect, Encoding, Recover, Subscribed, Until};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::MAX_FRAME;
 use super::rates::Rates;
 use super::seats::Seat;
 use crate::proxy::Headers;
+
+/// Bytes of frames that a client may send before it is let in: those of one frame
+/// of subscriptions, and of a few small ones.
+const MAX_HELD: usize = MAX_FRAME + (8 << 10);
 
 /// A connection and its subscriptions.
 #[derive(Debug)]
@@ -57,14 +62,52 @@ pub(crate) struct Client {
 pub(super) enum Stage {
     /// It has not asked to be let in; it must until then.
     New { until: Nanos },
-    /// The application is asked whether to let it in; it must say so until then.
-    Asking { until: Nanos },
+    /// The application is asked whether to let it in.
+    Asking(Box<Asking>),
     /// It is in, and waits for the beginnings of the server's subscriptions.
     Connecting(Box<Connecting>),
     /// It is in.
     In,
     /// It was refused, and may only leave; it must until then.
     Refused { until: Nanos },
+}
+
+/// A connect command that the application is asked about.
+#[derive(Debug)]
+pub(super) struct Asking {
+    /// It must be answered until then.
+    pub(super) until: Nanos,
+    /// What the client went on to ask for, as SDKs do; bounded by [`Asking::hold`].
+    pub(super) held: Vec<Held>,
+    bytes: usize,
+}
+
+/// A frame of commands, of which the first ones are done.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) frame: Box<[u8]>,
+    pub(super) done: usize,
+}
+
+impl Asking {
+    pub(super) fn until(until: Nanos) -> Self {
+        Self {
+            until,
+            held: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Keeps a frame until the answer.
+    pub(super) fn hold(&mut self, frame: &[u8], done: usize) -> Result<(), Disconnect> {
+        self.bytes += frame.len() + size_of::<Held>();
+        if self.bytes > MAX_HELD {
+            return Err(Disconnect::TooManyRequests);
+        }
+        let frame = frame.into();
+        self.held.push(Held { frame, done });
+        Ok(())
+    }
 }
 
 /// A connect command that is not answered yet.
@@ -223,7 +266,8 @@ impl Client {
     /// When something is to be done about it next.
     pub(super) fn deadline(&self) -> Nanos {
         let stage = match self.stage {
-            Stage::New { until } | Stage::Asking { until } | Stage::Refused { until } => until,
+            Stage::New { until } | Stage::Refused { until } => until,
+            Stage::Asking(ref asking) => asking.until,
             Stage::Connecting(_) | Stage::In => Nanos::MAX,
         };
         let ping = match self.ping {

@@ -67,10 +67,12 @@ impl Chat {
     /// Does what is due.
     fn pass(&mut self, conn: &mut Conn<'_>, client: &mut Client) -> Result<(), Disconnect> {
         let now = conn.now();
-        if let Stage::New { until } | Stage::Asking { until } | Stage::Refused { until } =
-            client.stage
-            && until <= now
-        {
+        let must_go = match &client.stage {
+            Stage::New { until } | Stage::Refused { until } => *until <= now,
+            Stage::Asking(asking) => asking.until <= now,
+            Stage::Connecting(_) | Stage::In => false,
+        };
+        if must_go {
             return Err(Disconnect::Stale);
         }
         if client.expires.is_some_and(|at| at <= now) && !self.ask_to_stay(conn, client) {

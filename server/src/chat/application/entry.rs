@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hioload::Conn;
 use hioload_centrifugo::{Connect, Error, Replies, Until};
 
-use super::super::client::{Client, Stage, Wish};
+use super::super::client::{Asking, Client, Stage, Wish};
 use super::super::connect::{Entry, wishes};
 use super::super::subscribe::{Grant, GrantedBy};
 use super::super::token::Expiry;
@@ -61,7 +61,7 @@ impl Chat {
             },
         );
         client.stage = match asked {
-            Ok(()) => Stage::Asking { until },
+            Ok(()) => Stage::Asking(Box::new(Asking::until(until))),
             Err(error) => {
                 replies.error(command, error);
                 Stage::Refused { until }
@@ -77,9 +77,10 @@ impl Chat {
         wishes: BTreeMap<Box<str>, Wish>,
         said: Result<Said<ConnectResult>, Failure>,
     ) {
-        let Stage::Asking { until } = client.stage else {
+        let Stage::Asking(asking) = &mut client.stage else {
             return;
         };
+        let (until, held) = (asking.until, std::mem::take(&mut asking.held));
         client.stage = Stage::Refused { until };
         let Some(result) = self.granted(conn, client, command, said) else {
             return;
@@ -98,8 +99,9 @@ impl Chat {
         let mut replies = Replies::new(client.encoding);
         let taken = self.take_in(conn, client, command, entry, &mut replies);
         send(conn, &replies);
-        if let Err(why) = taken {
-            disconnect(conn, why);
+        match taken {
+            Ok(()) => self.catch_up(conn, client, held),
+            Err(why) => disconnect(conn, why),
         }
     }
 }
