@@ -6,6 +6,7 @@
 //! subscribers of one encoding. Who comes and goes is told through hubs of their
 //! own, one for each encoding, without numbers.
 
+mod application;
 mod backend;
 mod client;
 mod commands;
@@ -41,10 +42,11 @@ use subtle::ConstantTimeEq;
 
 use crate::config::{ChatSettings, Namespace};
 use crate::notify::{self, Notices};
+use crate::proxy::Proxies;
 use crate::site::Service;
 pub(crate) use backend::{Call, Method};
 pub(crate) use client::Client;
-use client::Stage;
+use client::{Held, Stage};
 pub(crate) use commands::unix_millis;
 use journal::FromStore;
 pub(crate) use journal::{Journal, listen};
@@ -107,6 +109,8 @@ pub(crate) fn hubs(settings: &ChatSettings, store: Option<&Store>) -> impl Itera
 /// The chat on one shard.
 pub(crate) struct Chat {
     rules: Rules,
+    /// Who is asked about what clients do.
+    proxies: Proxies,
     handle: Handle,
     /// By the place of their namespaces in the settings.
     hubs: Vec<HubId>,
@@ -151,6 +155,7 @@ impl Chat {
             hubs,
             signals: SIGNALS.map(hub),
             rules,
+            proxies: Proxies::default(),
             once: backend::Once::default(),
             journal,
             notices,
@@ -166,13 +171,20 @@ impl Chat {
         }
     }
 
+    /// Asks the application about what clients do.
+    pub(crate) fn ask_about_clients(&mut self, proxies: Proxies) {
+        self.proxies = proxies;
+    }
+
     pub(crate) fn upgrade(&mut self, request: &Request<'_>, service: &mut Service) -> Upgrade {
         self.rules.follow();
         if !self.rules.admit(request) {
             return Refusal::Forbidden.into();
         }
         let (encoding, protocol) = encoding(request);
-        *service = Service::Chat(Box::new(Client::new(encoding)));
+        let mut client = Client::new(encoding);
+        client.headers = self.proxies.headers(request);
+        *service = Service::Chat(Box::new(client));
         let slow = CloseCode(Disconnect::Slow.code());
         let answer = Upgrade::accept().backpressure(Backpressure::Close(slow));
         match protocol {
@@ -206,29 +218,38 @@ impl Chat {
             conn.close(CloseCode::TOO_BIG, "a frame has at most 64 KiB");
             return;
         }
+        let frame = message.payload();
         // No command, not even a pong: Centrifugo ends such a client as well.
-        if message.payload().is_empty() {
+        if frame.is_empty() {
             return disconnect(conn, Disconnect::BadRequest);
         }
         match (client.encoding, message.kind(), message.as_text()) {
-            (Encoding::Json, _, Some(text)) => self.commands(conn, client, commands(text)),
+            (Encoding::Json, _, Some(text)) => {
+                self.commands(conn, client, (frame, 0), commands(text));
+            }
             (Encoding::Protobuf, Kind::Binary, _) => {
-                self.commands(conn, client, protobuf_commands(message.payload()));
+                self.commands(conn, client, (frame, 0), protobuf_commands(frame));
             }
             _ => disconnect(conn, Disconnect::InappropriateProtocol),
         }
     }
 
-    /// Does what the commands of a frame ask for, until one ends the connection.
+    /// Does what the commands of a frame ask for, of which the first ones are
+    /// done, until one ends the connection; whether it goes on.
     fn commands<'m>(
         &mut self,
         conn: &mut Conn<'_>,
         client: &mut Client,
+        (frame, done): (&[u8], usize),
         commands: impl Iterator<Item = Result<Command<'m>, Malformed>>,
-    ) {
+    ) -> bool {
         let mut replies = Replies::new(client.encoding);
         let mut outcome = Ok(());
-        for command in commands {
+        for (index, command) in commands.enumerate().skip(done) {
+            if let Stage::Asking(asking) = &mut client.stage {
+                outcome = asking.hold(frame, index);
+                break;
+            }
             outcome = command
                 .map_err(|malformed| {
                     tracing::debug!(%malformed, client = &*client.id, "a client is disconnected");
@@ -243,6 +264,25 @@ impl Chat {
         match outcome {
             Ok(()) => self.arm(conn, client),
             Err(why) => disconnect(conn, why),
+        }
+        outcome.is_ok()
+    }
+
+    /// Does what a client asked for before it was let in.
+    fn catch_up(&mut self, conn: &mut Conn<'_>, client: &mut Client, held: Vec<Held>) {
+        for Held { frame, done } in held {
+            let at = (&*frame, done);
+            let goes_on = match (client.encoding, std::str::from_utf8(&frame)) {
+                (Encoding::Json, Ok(text)) => self.commands(conn, client, at, commands(text)),
+                (Encoding::Protobuf, _) => {
+                    self.commands(conn, client, at, protobuf_commands(&frame))
+                }
+                // It was text when it came.
+                (Encoding::Json, Err(_)) => false,
+            };
+            if !goes_on {
+                break;
+            }
         }
     }
 

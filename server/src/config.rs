@@ -1,6 +1,7 @@
 //! Settings: defaults, then the TOML file, then the environment, then flags.
 
 mod admin;
+mod application;
 mod chat;
 mod environment;
 mod keys;
@@ -27,6 +28,7 @@ use thiserror::Error;
 
 use crate::cli::{Cli, Seats};
 pub(crate) use admin::AdminAccess;
+pub(crate) use application::{Address, Application, Event, Mode};
 pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
 use chat::{ChatError, Secret};
 pub(crate) use keys::{TokenKey, TokenKeys};
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) admin: AdminAccess,
     pub(crate) otlp_endpoint: Option<String>,
     pub(crate) chat: ChatSettings,
+    /// Who is asked about what clients do.
+    pub(crate) applications: Vec<Application>,
     /// The store that outlives the process.
     pub(crate) persistence: Option<Options>,
     pub(crate) notify: NotifySettings,
@@ -109,6 +113,8 @@ pub(crate) enum SettingsError {
     Trusted(#[from] NetworkError),
     #[error("--cpus lists no CPU; write a list such as 0-3,8, or leave --cpus out")]
     NoCpus,
+    #[error(transparent)]
+    Application(#[from] application::ApplicationError),
     #[error(transparent)]
     Chat(#[from] ChatError),
     #[error(transparent)]
@@ -170,6 +176,7 @@ struct File {
     webhook: Vec<WebhookTable>,
     smtp: SmtpTable,
     mail: Vec<MailTable>,
+    application: Vec<Application>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -415,6 +422,7 @@ impl Settings {
                 max_subscriptions: chat.subscriptions(),
                 ..config(cli, file)?
             },
+            applications: application::checked(&file.application, &chat.namespaces)?,
             chat,
             persistence,
             debug_token: debug_token(file)?,
@@ -447,6 +455,7 @@ impl Settings {
             admin,
             otlp_endpoint,
             chat: _,
+            applications,
             unknown_variables: _,
             persistence,
             notify,
@@ -466,6 +475,7 @@ impl Settings {
             ("otlp_endpoint", &self.otlp_endpoint != otlp_endpoint),
             ("persistence", &self.persistence != persistence),
             ("notify, webhook, smtp, mail", &self.notify != notify),
+            ("[[application]]", &self.applications != applications),
         ];
         let differing = differences.into_iter().filter(|(_, differs)| *differs);
         differing.map(|(name, _)| name.to_owned()).collect()
@@ -545,6 +555,8 @@ fn read(path: &Path) -> Result<toml::Table, SettingsError> {
 /// A line of the file for people: a secret in it is theirs alone.
 fn without_secret(line: &str) -> String {
     match line.split_once('=') {
+        // An address may hold a password.
+        _ if line.contains('@') => "...".to_owned(),
         Some((name, _))
             if ["secret", "key", "token", "password", "webhook"]
                 .iter()

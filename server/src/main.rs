@@ -13,6 +13,7 @@ mod log;
 mod notify;
 mod page;
 mod probe;
+mod proxy;
 mod reload;
 mod site;
 #[cfg_attr(feature = "otel", path = "traces/otlp.rs")]
@@ -34,6 +35,7 @@ use cli::{Cli, Command, Seats};
 use config::{AdminAccess, Settings, SettingsError};
 use log::Log;
 use notify::Notices;
+use proxy::Proxies;
 use reload::Reload;
 use site::{Beside, Routes, Site};
 use traces::Traces;
@@ -59,6 +61,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let chat_metrics = ChatMetrics::default();
     let (admin, made_up) = admin_token(&settings.admin)?;
     let routes = Routes::new(&settings, &rules, admin.is_some())?;
+    let proxies = Proxies::new(&settings.applications)?;
     let server = listening(&settings)?;
     let store = settings.persistence.clone().map(Store::open).transpose()?;
     let server = equipped(server, &settings, store.as_ref());
@@ -67,6 +70,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let beside = Beside {
         store: store.clone(),
         notices: notices.clone(),
+        proxies: proxies.clone(),
     };
     let patience = settings.config.drain_timeout;
     let mut started = Ok(None);
@@ -97,7 +101,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         },
         |running| {
             // Here, where signals are held and no CPU is a shard's.
-            started = begin(store.as_ref(), &notices);
+            started = begin(store.as_ref(), &notices, &proxies);
             if started.is_err() {
                 running.handle().stop();
             }
@@ -139,15 +143,17 @@ fn equipped(mut server: Server, settings: &Settings, store: Option<&Store>) -> S
 fn begin(
     store: Option<&Store>,
     notices: &Notices,
+    proxies: &Proxies,
 ) -> Result<Option<Bridge>, Box<dyn std::error::Error>> {
     if let Some(store) = store {
         store.start()?;
     }
-    if !notices.is_on() {
+    if !notices.is_on() && !proxies.are_some() {
         return Ok(None);
     }
     let bridge = Bridge::start()?;
     notices.start(&bridge.handle())?;
+    proxies.start(&bridge.handle());
     Ok(Some(bridge))
 }
 

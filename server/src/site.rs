@@ -19,6 +19,7 @@ use crate::chat::{
 use crate::config::Settings;
 use crate::notify::Notices;
 use crate::page::{self, Asset};
+use crate::proxy::Proxies;
 
 /// Bytes of the body of a call at most.
 const MAX_CALL: u64 = 1 << 20;
@@ -109,6 +110,7 @@ pub(crate) struct Site {
 pub(crate) struct Beside {
     pub(crate) store: Option<Store>,
     pub(crate) notices: Notices,
+    pub(crate) proxies: Proxies,
 }
 
 /// Which service a connection is for, with that service's state.
@@ -138,9 +140,11 @@ impl Site {
         let handle = shard.handle();
         let journal = Journal::new(beside.store.clone(), rules.settings(), shard.index());
         let notices = beside.notices.clone();
+        let mut chat = Chat::new(rules, &chat_metrics, handle.clone(), journal, notices);
+        chat.ask_about_clients(beside.proxies.clone());
         Self {
             routes,
-            chat: Chat::new(rules, &chat_metrics, handle.clone(), journal, notices),
+            chat,
             chat_metrics,
             beside,
             handle,
@@ -184,6 +188,7 @@ impl Site {
         let mut all = self.handle.metrics().render() + &self.chat_metrics.render();
         all.extend(self.beside.store.as_ref().map(Store::metrics));
         all.extend(self.beside.notices.metrics());
+        all += &self.beside.proxies.render();
         all
     }
 

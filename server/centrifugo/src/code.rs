@@ -1,6 +1,8 @@
 //! Numbers that clients act upon: errors of replies, ends of subscriptions, ends
 //! of connections.
 
+use serde::Serialize;
+
 /// Why a command failed; the connection goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -66,6 +68,30 @@ impl Error {
             Self::Expired => (110, "expired"),
             Self::TooManyRequests => (111, "too many requests"),
             Self::UnrecoverablePosition => (112, "unrecoverable position"),
+        }
+    }
+}
+
+/// Why a command failed, as it is told: in the words of an [`Error`] or of the
+/// application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure<'a> {
+    /// The application's are from 400 on, and none of the server's.
+    pub code: u32,
+    /// For people.
+    pub message: &'a str,
+    /// Whether the same command may succeed later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub temporary: bool,
+}
+
+impl From<Error> for Failure<'static> {
+    fn from(error: Error) -> Self {
+        let (code, message) = error.parts();
+        Self {
+            code,
+            message,
+            temporary: error.is_temporary(),
         }
     }
 }

@@ -18,7 +18,7 @@ mod publication;
 mod replies;
 mod reply;
 
-pub use code::{Disconnect, Error, Unsubscribed};
+pub use code::{Disconnect, Error, Failure, Unsubscribed};
 pub use command::{
     Command, Connect, History, Malformed, PresenceOf, Publish, Recover, Refresh, Request, Rpc,
     Send, Since, SubRefresh, Subscribe, Unsubscribe, commands,

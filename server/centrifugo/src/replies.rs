@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::code::Error;
+use crate::code::{Error, Failure};
 use crate::encoding::{Encoding, Frame, Unwritable};
 use crate::protobuf::{Encode, Writer, error};
 use crate::reply::{Answer, Push};
@@ -58,22 +58,15 @@ impl Replies {
 
     /// Adds why a command failed.
     pub fn error(&mut self, id: u32, why: Error) {
+        self.failure(id, &Failure::from(why));
+    }
+
+    /// Adds why a command failed, in words that need not be the server's.
+    pub fn failure(&mut self, id: u32, why: &Failure<'_>) {
         let written = match &mut self.frame {
-            Written::Json(lines) => {
-                let (code, message) = (why.code(), why.message());
-                let temporary = if why.is_temporary() {
-                    ",\"temporary\":true"
-                } else {
-                    ""
-                };
-                line(
-                    lines,
-                    format_args!(
-                        "{{\"id\":{id},\"error\":{{\"code\":{code},\"message\":\"{message}\"{temporary}}}}}"
-                    ),
-                );
-                Ok(())
-            }
+            Written::Json(lines) => json(why).map(|error| {
+                line(lines, format_args!("{{\"id\":{id},\"error\":{error}}}"));
+            }),
             Written::Protobuf(out) => error(out, id, why),
         };
         self.outcome = self.outcome.and(written);

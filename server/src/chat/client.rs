@@ -5,13 +5,19 @@ use std::sync::Arc;
 
 use hioload::Nanos;
 use hioload::timer::Timer;
-use hioload_centrifugo::{ClientInfo, Encoding, Recover, Subscribed, Until};
+use hioload_centrifugo::{ClientInfo, Disconnect, Encoding, Recover, Subscribed, Until};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::MAX_FRAME;
 use super::rates::Rates;
 use super::seats::Seat;
 use crate::notify::Doer;
+use crate::proxy::Headers;
+
+/// Bytes of frames that a client may send before it is let in: those of one frame
+/// of subscriptions, and of a few small ones.
+const MAX_HELD: usize = MAX_FRAME + (8 << 10);
 
 /// A connection and its subscriptions.
 #[derive(Debug)]
@@ -34,6 +40,17 @@ pub(crate) struct Client {
     pub(super) asks: u32,
     /// Publications that are not safe yet.
     pub(super) publishing: u32,
+    /// What of its request the application is told, where it wants it.
+    pub(super) headers: Option<Headers>,
+    /// Events at the application that are not answered yet.
+    pub(super) proxied: u32,
+    /// Subscriptions that the application decides about; bounded with those
+    /// that there are.
+    pub(super) wanted: Vec<Wanted>,
+    /// Those that it ever decided about.
+    pub(super) tickets: u64,
+    /// Whether the application let it in, and not a token.
+    pub(super) by_application: bool,
     /// When what the token granted ends, with the delay for a new one.
     pub(super) expires: Option<Nanos>,
     /// Of one that cannot upgrade.
@@ -46,6 +63,8 @@ pub(crate) struct Client {
 /// What a client has that hears a stream, and posts what it says.
 #[derive(Debug)]
 pub(super) struct Streamed {
+    /// As the application is told of it.
+    pub(super) transport: &'static str,
     /// The secret that lets requests speak for it.
     pub(super) session: Box<str>,
     /// Its first frame, until that is read.
@@ -57,6 +76,8 @@ pub(super) struct Streamed {
 pub(super) enum Stage {
     /// It has not asked to be let in; it must until then.
     New { until: Nanos },
+    /// The application is asked whether to let it in.
+    Asking(Box<Asking>),
     /// It is in, and waits for the beginnings of the server's subscriptions.
     Connecting(Box<Connecting>),
     /// It is in.
@@ -65,11 +86,51 @@ pub(super) enum Stage {
     Refused { until: Nanos },
 }
 
+/// A connect command that the application is asked about.
+#[derive(Debug)]
+pub(super) struct Asking {
+    /// It must be answered until then.
+    pub(super) until: Nanos,
+    /// What the client went on to ask for, as SDKs do; bounded by [`Asking::hold`].
+    pub(super) held: Vec<Held>,
+    bytes: usize,
+}
+
+/// A frame of commands, of which the first ones are done.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) frame: Box<[u8]>,
+    pub(super) done: usize,
+}
+
+impl Asking {
+    pub(super) fn until(until: Nanos) -> Self {
+        Self {
+            until,
+            held: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Keeps a frame until the answer.
+    pub(super) fn hold(&mut self, frame: &[u8], done: usize) -> Result<(), Disconnect> {
+        self.bytes += frame.len() + size_of::<Held>();
+        if self.bytes > MAX_HELD {
+            return Err(Disconnect::TooManyRequests);
+        }
+        let frame = frame.into();
+        self.held.push(Held { frame, done });
+        Ok(())
+    }
+}
+
 /// A connect command that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Connecting {
     pub(super) command: u32,
     pub(super) until: Until,
+    /// What the application says with it.
+    pub(super) data: Option<Box<RawValue>>,
     /// Subscriptions that have not begun.
     pub(super) left: usize,
     /// Those that have.
@@ -103,10 +164,27 @@ pub(super) struct Sub {
     pub(super) expires: Option<Nanos>,
     /// Whether it is by a token, so that it may be refreshed.
     pub(super) by_token: bool,
+    /// Whether the application granted it when it was asked, so that it is asked
+    /// again at the end.
+    pub(super) by_application: bool,
     /// Whether the server made it: the client does not subscribe again by itself.
     pub(super) by_server: bool,
     /// Whether its beginning was told, so that others know of it.
     pub(super) entered: bool,
+    /// Whether others may see that it is there.
+    pub(super) presence: bool,
+    /// Whether others are told that it comes and goes.
+    pub(super) tells: bool,
+}
+
+/// A subscription that the application decides about.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) channel: Box<str>,
+    /// Whose reply it is.
+    pub(super) command: u32,
+    /// Tells it from another one of the same channel, before or after it.
+    pub(super) ticket: u64,
 }
 
 /// A subscription whose beginning was not told yet.
@@ -164,11 +242,22 @@ impl Client {
             rates: Rates::default(),
             asks: 0,
             publishing: 0,
+            headers: None,
+            proxied: 0,
+            wanted: Vec::new(),
+            tickets: 0,
+            by_application: false,
             expires: None,
             stream: None,
             timer: None,
             key: 0,
         }
+    }
+
+    /// What it came by, as the application is told.
+    pub(super) fn transport(&self) -> &'static str {
+        let stream = self.stream.as_ref();
+        stream.map_or("websocket", |stream| stream.transport)
     }
 
     /// Whether commands other than connect are heard.
@@ -208,6 +297,7 @@ impl Client {
     pub(super) fn deadline(&self) -> Nanos {
         let stage = match self.stage {
             Stage::New { until } | Stage::Refused { until } => until,
+            Stage::Asking(ref asking) => asking.until,
             Stage::Connecting(_) | Stage::In => Nanos::MAX,
         };
         let ping = match self.ping {

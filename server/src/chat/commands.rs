@@ -85,9 +85,8 @@ impl Chat {
             Request::SubRefresh(refresh) => {
                 return self.sub_refresh(conn, client, id, refresh, replies);
             }
-            // No application is behind this server that could be called.
-            Request::Rpc(_) => Err(Error::MethodNotFound),
-            // There is no reply to say so in.
+            Request::Rpc(rpc) => self.call_application(conn, client, id, rpc),
+            // Nobody takes it, and there is no reply to say so in.
             Request::Send(_) => return Err(Disconnect::NotAvailable),
         };
         if let Err(error) = done {
@@ -135,27 +134,29 @@ impl Chat {
             return Err(Disconnect::BadRequest);
         };
         let channel = publish.channel.as_ref();
+        match self.publish_by_application(conn, client, command, channel, data) {
+            Ok(true) => return Ok(Ok(Published::AnsweredLater)),
+            Ok(false) => {}
+            Err(error) => return Ok(Err(error)),
+        }
         let namespace = match self.check(client, channel, Act::Publish) {
             Ok(namespace) => namespace,
             Err(error) => return Ok(Err(error)),
         };
-        let sub = client.subs.get(channel);
-        let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
-        let body = match data {
-            Payload::Json(data) => {
-                Carried::Text(json_body(data.get(), Some(&info), None, unix_millis()))
-            }
-            Payload::Bytes(data) => {
-                let body = protobuf_body(data, &info, unix_millis());
-                Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?)
-            }
-        };
-        let told = match data {
-            Payload::Json(data) => data.get().as_bytes(),
-            Payload::Bytes(data) => data,
-        };
-        let notices = &self.notices;
-        let notice = notices.publication(namespace, || client.doer(channel), told);
+        self.pass_on(conn, client, command, (namespace, channel), data)
+    }
+
+    /// Publishes what a client may publish.
+    pub(super) fn pass_on(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        (namespace, channel): (usize, &str),
+        data: Payload<'_>,
+    ) -> Result<Result<Published, Error>, Disconnect> {
+        let body = Self::carried(client, channel, data)?;
+        let notice = self.notice(client, (namespace, channel), data);
         if self.journal.keeps(namespace) {
             let what = Outgoing { body, notice };
             let asked = self.publish_from(conn, client, command, namespace, channel, what);
@@ -169,6 +170,40 @@ impl Chat {
                 Ok(Published::Now)
             }
             PublishOutcome::Full => Err(Error::Internal),
+        })
+    }
+
+    /// What is told of a publication of a client, once it is made.
+    pub(super) fn notice(
+        &self,
+        client: &Client,
+        (namespace, channel): (usize, &str),
+        data: Payload<'_>,
+    ) -> Option<Notice> {
+        let told = match data {
+            Payload::Json(data) => data.get().as_bytes(),
+            Payload::Bytes(data) => data,
+        };
+        let by = || client.doer(channel);
+        self.notices.publication(namespace, by, told)
+    }
+
+    /// A publication of a client as hubs carry it.
+    pub(super) fn carried(
+        client: &Client,
+        channel: &str,
+        data: Payload<'_>,
+    ) -> Result<Carried, Disconnect> {
+        let sub = client.subs.get(channel);
+        let info = sub.map_or_else(|| client.describe(None), |sub| sub.info.clone());
+        Ok(match data {
+            Payload::Json(data) => {
+                Carried::Text(json_body(data.get(), Some(&info), None, unix_millis()))
+            }
+            Payload::Bytes(data) => {
+                let body = protobuf_body(data, &info, unix_millis());
+                Carried::Bytes(body.map_err(|_unwritable| Disconnect::Internal)?)
+            }
         })
     }
 
@@ -227,9 +262,9 @@ pub(crate) fn unix_millis() -> i64 {
 }
 
 /// When a publication is answered.
-enum Published {
+pub(super) enum Published {
     Now,
-    /// By its channel's home, once it is safe.
+    /// By its channel's home, once it is safe, or after the application's answer.
     AnsweredLater,
 }
 

@@ -6,14 +6,17 @@ use hioload::Conn;
 use hioload::hub::Delivery;
 use hioload_centrifugo::{
     Answer, Connect, Connected, Disconnect, Error, Publication, Refresh, Refreshed, Replies,
-    Subscribed,
+    Subscribed, Until,
 };
+use serde_json::value::RawValue;
 
 use super::client::{Client, Connecting, PingState, Stage, Wish};
 use super::deadlines::after;
+use super::subscribe::Grant;
 use super::token::{ConnectionClaims, Expiry, Refused};
 use super::written::body;
 use super::{Chat, VERSION, disconnect, send, unsigned};
+use crate::config::Event;
 use crate::notify::Kind;
 
 /// Bytes of publications that may come before a client is in: as many as may
@@ -27,6 +30,29 @@ impl From<Refused> for Disconnect {
             Refused::Invalid => Self::InvalidToken,
         }
     }
+}
+
+/// What is known of a client that may come in.
+#[derive(Default)]
+pub(super) struct Entry {
+    /// Empty: nobody in particular.
+    pub(super) user: String,
+    pub(super) info: Option<Box<RawValue>>,
+    /// What the application says with it.
+    pub(super) data: Option<Box<RawValue>>,
+    /// What it is told of the end.
+    pub(super) until: Until,
+    /// What the server subscribes it to.
+    pub(super) subs: BTreeMap<String, Grant>,
+    /// From where it wants to recover in them.
+    pub(super) wishes: BTreeMap<Box<str>, Wish>,
+}
+
+/// From where a client wants to recover in the server's subscriptions.
+pub(super) fn wishes(connect: &Connect<'_>) -> BTreeMap<Box<str>, Wish> {
+    let subs = connect.subs.iter();
+    subs.filter_map(|(channel, recover)| Some((channel.as_ref().into(), Wish::of(recover)?)))
+        .collect()
 }
 
 /// Why a client is not let in.
@@ -54,6 +80,13 @@ impl Chat {
             version = &*connect.version,
             "a client connects"
         );
+        client.headers = self.headers(client, connect);
+        if connect.token.is_empty()
+            && let Some(proxy) = self.proxies.of(Event::Connect, "").cloned()
+        {
+            self.connect_by_application(conn, client, command, connect, &proxy, replies);
+            return Ok(());
+        }
         let (claims, expiry) = match self.identify(&connect.token) {
             Ok(identity) => identity,
             Err(Refusal::Disconnect(why)) => return Err(why),
@@ -63,33 +96,53 @@ impl Chat {
                 return Ok(());
             }
         };
-        let mut subscriptions = BTreeMap::new();
-        if let Some(mut claims) = claims {
-            subscriptions = claims.subscriptions();
-            client.seat = self.rules.seat(&claims.sub)?;
-            client.user = claims.sub.into();
-            if !client.user.is_empty() {
-                let keys = self.users.entry(client.user.clone()).or_default();
-                keys.insert(client.key);
-                self.counters.users.set(self.users.len() as u64);
-            }
-            client.info = claims.info;
-        }
         client.expires = self.ends(conn, expiry);
+        let mut entry = Entry {
+            until: expiry.until(),
+            wishes: wishes(connect),
+            ..Entry::default()
+        };
+        if let Some(mut claims) = claims {
+            let subs = claims.subscriptions().into_iter();
+            entry.subs = subs.map(|(name, claims)| (name, claims.into())).collect();
+            entry.user = claims.sub;
+            entry.info = claims.info;
+        }
+        self.take_in(conn, client, command, entry, replies)
+    }
+
+    /// Subscribes a client that may come in, and lets it in then.
+    pub(super) fn take_in(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        mut entry: Entry,
+        replies: &mut Replies,
+    ) -> Result<(), Disconnect> {
+        client.seat = self.rules.seat(&entry.user)?;
+        client.user = entry.user.into();
+        if !client.user.is_empty() {
+            let keys = self.users.entry(client.user.clone()).or_default();
+            keys.insert(client.key);
+            self.counters.users.set(self.users.len() as u64);
+        }
+        client.info = entry.info;
         let ping = self.rules.settings().client.ping();
         client.ping = PingState::Idle {
             next: after(conn.now(), ping),
         };
         client.stage = Stage::Connecting(Box::new(Connecting {
             command,
-            until: expiry.until(),
+            until: entry.until,
+            data: entry.data,
             left: 0,
             begun: BTreeMap::new(),
             bytes: 0,
         }));
-        for (channel, claims) in subscriptions {
-            let wish = connect.subs.get(channel.as_str()).and_then(Wish::of);
-            self.subscribe_by_server(conn, client, &channel, wish, claims)?;
+        for (channel, grant) in entry.subs {
+            let wish = entry.wishes.remove(channel.as_str());
+            self.subscribe_by_server(conn, client, &channel, wish, grant)?;
         }
         if let Stage::Connecting(connecting) = &client.stage
             && connecting.left == 0
@@ -138,7 +191,7 @@ impl Chat {
                 client: &client.id,
                 version: VERSION,
                 until: connecting.until,
-                data: None,
+                data: connecting.data.as_deref(),
                 subs: begun.iter().map(|(name, sub)| (&**name, sub)).collect(),
                 ping: u32::try_from(ping).unwrap_or(u32::MAX),
                 pong: true,

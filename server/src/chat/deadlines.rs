@@ -67,12 +67,15 @@ impl Chat {
     /// Does what is due.
     fn pass(&mut self, conn: &mut Conn<'_>, client: &mut Client) -> Result<(), Disconnect> {
         let now = conn.now();
-        if let Stage::New { until } | Stage::Refused { until } = client.stage
-            && until <= now
-        {
+        let must_go = match &client.stage {
+            Stage::New { until } | Stage::Refused { until } => *until <= now,
+            Stage::Asking(asking) => asking.until <= now,
+            Stage::Connecting(_) | Stage::In => false,
+        };
+        if must_go {
             return Err(Disconnect::Stale);
         }
-        if client.expires.is_some_and(|at| at <= now) {
+        if client.expires.is_some_and(|at| at <= now) && !self.ask_to_stay(conn, client) {
             return Err(Disconnect::Expired);
         }
         match client.ping {
@@ -94,6 +97,9 @@ impl Chat {
             .map(|(channel, _)| channel.clone())
             .collect();
         for channel in expired {
+            if self.ask_to_stay_subscribed(conn, client, &channel) {
+                continue;
+            }
             self.end(conn, client, &channel, Some(Unsubscribed::Expired));
         }
         Ok(())

@@ -230,6 +230,11 @@ impl Rules {
         }
     }
 
+    /// Whether a channel's name leaves it open who may subscribe.
+    pub(super) fn is_open(channel: &str) -> bool {
+        !channel.starts_with(PRIVATE) && !channel.contains(USERS)
+    }
+
     /// Whether a user may subscribe to a channel of a namespace.
     pub(super) fn access(&self, index: usize, channel: &str, user: &str) -> Access {
         if self.inner.settings.insecure {

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::client::{Client, Streamed};
 use super::{Chat, MAX_FRAME, disconnect, found};
 use crate::config::Settings;
+use crate::proxy::Headers;
 use crate::site::{Service, Site};
 
 /// Bytes of a posted body at most: a frame is a string in it, in which each of
@@ -218,7 +219,13 @@ impl Chat {
             Refused::Malformed.response()
         } else {
             match first_frame(request) {
-                Ok(first) => stream(request, fallback, &first, service),
+                Ok(first) => stream(
+                    request,
+                    fallback,
+                    &first,
+                    self.proxies.headers(request),
+                    service,
+                ),
                 Err(refused) => refused,
             }
         };
@@ -247,10 +254,14 @@ impl Chat {
     fn frame(&mut self, conn: &mut Conn<'_>, client: &mut Client, frame: &[u8]) {
         match client.encoding {
             Encoding::Json => match std::str::from_utf8(frame) {
-                Ok(text) => self.commands(conn, client, commands(text)),
+                Ok(text) => {
+                    self.commands(conn, client, (frame, 0), commands(text));
+                }
                 Err(_) => disconnect(conn, Disconnect::BadRequest),
             },
-            Encoding::Protobuf => self.commands(conn, client, protobuf_commands(frame)),
+            Encoding::Protobuf => {
+                self.commands(conn, client, (frame, 0), protobuf_commands(frame));
+            }
         }
     }
 
@@ -259,12 +270,12 @@ impl Chat {
     /// heard in order.
     pub(crate) fn speak(&mut self, conn: &mut Conn<'_>, posted: &mut Posted) {
         let body = std::mem::take(&mut posted.body);
-        if let Err(refused) = self.pass_on(conn, &body, posted.encoding) {
+        if let Err(refused) = self.hand_over(conn, &body, posted.encoding) {
             posted.answer(conn, Err(refused));
         }
     }
 
-    fn pass_on(&self, conn: &Conn<'_>, body: &[u8], encoding: Encoding) -> Result<(), Refused> {
+    fn hand_over(&self, conn: &Conn<'_>, body: &[u8], encoding: Encoding) -> Result<(), Refused> {
         let Emulated {
             session,
             node,
@@ -358,14 +369,17 @@ fn stream(
     request: &Request<'_>,
     fallback: Fallback,
     first: &[u8],
+    headers: Option<Headers>,
     service: &mut Service,
 ) -> Response {
-    let encoding = match fallback {
-        Fallback::Events | Fallback::Emulation => Encoding::Json,
-        Fallback::Stream => encoding(request),
+    let (encoding, transport) = match fallback {
+        Fallback::Events | Fallback::Emulation => (Encoding::Json, "sse"),
+        Fallback::Stream => (encoding(request), "http_stream"),
     };
     let mut client = Client::new(encoding);
+    client.headers = headers;
     client.stream = Some(Box::new(Streamed {
+        transport,
         session: "".into(),
         first: first.into(),
     }));

@@ -4,7 +4,7 @@ use hioload::hub::{Delivery, Epoch, Place, Position, Start, SubscribeOutcome};
 use hioload::{Conn, PublishOutcome};
 use hioload_centrifugo::{
     Answer, Disconnect, Error, Publication, Push, Recover, Replies, SubRefresh, SubRefreshed,
-    Subscribe, Subscribed, Unsubscribed,
+    Subscribe, Subscribed, Unsubscribed, Until,
 };
 use serde_json::value::RawValue;
 
@@ -15,17 +15,46 @@ use super::token::{Expiry, Refused, SubClaims};
 use super::written::body;
 use super::{Chat, ENCODINGS, disconnect, message, place, send};
 use crate::notify::Kind;
+use crate::proxy::Override;
 
 /// A subscription that may begin.
-struct Granted {
-    namespace: usize,
-    asked: Asked,
-    info: Option<Box<RawValue>>,
-    data: Option<Box<RawValue>>,
-    expiry: Expiry,
-    by_token: bool,
-    hears: bool,
-    recover: Option<Wish>,
+pub(super) struct Granted {
+    pub(super) namespace: usize,
+    pub(super) asked: Asked,
+    pub(super) grant: Grant,
+    pub(super) by: GrantedBy,
+    pub(super) hears: bool,
+    pub(super) recover: Option<Wish>,
+}
+
+/// What is said of a subscription by who grants it.
+#[derive(Debug, Default)]
+pub(super) struct Grant {
+    pub(super) info: Option<Box<RawValue>>,
+    pub(super) data: Option<Box<RawValue>>,
+    pub(super) expiry: Expiry,
+    /// What is otherwise than in its namespace.
+    pub(super) options: Override,
+}
+
+/// Who grants a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GrantedBy {
+    Settings,
+    /// It is to be renewed by the client.
+    Token,
+    /// It is to be renewed by the application.
+    Application,
+}
+
+impl From<SubClaims> for Grant {
+    fn from(claims: SubClaims) -> Self {
+        Self {
+            info: claims.info,
+            data: claims.data,
+            ..Self::default()
+        }
+    }
 }
 
 impl Granted {
@@ -33,10 +62,8 @@ impl Granted {
         Self {
             namespace,
             asked,
-            info: None,
-            data: None,
-            expiry: Expiry::default(),
-            by_token: false,
+            grant: Grant::default(),
+            by: GrantedBy::Settings,
             hears: false,
             recover,
         }
@@ -55,8 +82,15 @@ impl Chat {
         if wish.channel.is_empty() {
             return Err(Disconnect::BadRequest);
         }
-        let granted = self.grant(client, command, wish);
-        let started = granted.and_then(|granted| self.start(conn, client, &wish.channel, granted));
+        let started = self
+            .subscribe_by_application(conn, client, command, wish)
+            .and_then(|is_asked| {
+                if is_asked {
+                    return Ok(());
+                }
+                let granted = self.grant(client, command, wish)?;
+                self.start(conn, client, &wish.channel, granted)
+            });
         if let Err(error) = started {
             replies.error(command, error);
             return self.failed(conn, client, error);
@@ -71,10 +105,8 @@ impl Chat {
         let mut granted = Granted {
             namespace,
             asked: Asked::Client(command),
-            info: None,
-            data: None,
-            expiry: Expiry::default(),
-            by_token: false,
+            grant: Grant::default(),
+            by: GrantedBy::Settings,
             hears: wish.join_leave,
             recover: Wish::of(&Recover {
                 recover: wish.recover,
@@ -90,9 +122,9 @@ impl Chat {
         {
             match verifier.subscription(&wish.token, &client.user, channel) {
                 Ok((claims, expiry)) => {
-                    granted.info = claims.info;
-                    granted.expiry = expiry;
-                    granted.by_token = true;
+                    granted.grant.info = claims.info;
+                    granted.grant.expiry = expiry;
+                    granted.by = GrantedBy::Token;
                 }
                 Err(Refused::Expired) => return Err(Error::TokenExpired),
                 Err(Refused::Invalid) => return Err(Error::PermissionDenied),
@@ -103,27 +135,32 @@ impl Chat {
         Ok(granted)
     }
 
-    /// Subscribes a client that is about to be let in to what its token names.
+    /// Subscribes a client that is about to be let in to what its token names, or
+    /// the application that was asked about it.
     pub(super) fn subscribe_by_server(
         &mut self,
         conn: &mut Conn<'_>,
         client: &mut Client,
         channel: &str,
         recover: Option<Wish>,
-        claims: SubClaims,
+        grant: Grant,
     ) -> Result<(), Disconnect> {
         let namespace = self.rules.find(channel).ok();
         let Some(namespace) = namespace.filter(|_| !channel.is_empty()) else {
             tracing::warn!(
                 channel,
                 user = &*client.user,
-                "a token names a channel of a namespace that does not exist"
+                "a client is to be subscribed to a channel of a namespace that does not exist"
             );
-            return Err(Disconnect::InvalidToken);
+            return Err(if client.by_application {
+                Disconnect::Internal
+            } else {
+                Disconnect::InvalidToken
+            });
         };
         let granted = Granted {
-            info: claims.info,
-            data: claims.data,
+            grant,
+            by: client.granted_by(),
             ..Granted::by_server(namespace, Asked::Token, recover)
         };
         match self.start(conn, client, channel, granted) {
@@ -140,7 +177,7 @@ impl Chat {
                     channel,
                     user = &*client.user,
                     error = error.message(),
-                    "a client can not be subscribed to what its token names"
+                    "a client can not be subscribed to what its token or the application names"
                 );
                 Err(match error {
                     Error::LimitExceeded => Disconnect::ChannelLimit,
@@ -172,7 +209,7 @@ impl Chat {
     }
 
     /// Asks the channel's home for the beginning.
-    fn start(
+    pub(super) fn start(
         &mut self,
         conn: &mut Conn<'_>,
         client: &mut Client,
@@ -194,7 +231,10 @@ impl Chat {
         if !self.outbox.has_room() {
             return Err(Error::Internal);
         }
-        let recover = granted.recover.filter(|_| namespace.recovery);
+        let grant = granted.grant;
+        let options = grant.options;
+        let recovery = options.recovers(namespace);
+        let recover = granted.recover.filter(|_| recovery);
         let position = recover
             .as_ref()
             .map_or(Position::Now, |wish| position(wish, namespace.history_size));
@@ -204,13 +244,19 @@ impl Chat {
             SubscribeOutcome::Already => return Err(Error::AlreadySubscribed),
             _ => return Err(Error::Internal),
         }
-        let positioned = namespace.positioning || namespace.recovery;
+        let positioned = recovery || options.positions(namespace);
+        // What the application granted is renewed by it, without the client.
+        let by_application = granted.by == GrantedBy::Application;
         let told = Subscribed {
-            until: granted.expiry.until(),
-            recoverable: namespace.recovery,
+            until: if by_application {
+                Until::default()
+            } else {
+                grant.expiry.until()
+            },
+            recoverable: recovery,
             positioned,
             was_recovering: recover.is_some(),
-            data: granted.data,
+            data: grant.data,
             ..Subscribed::default()
         };
         let pending = Pending {
@@ -218,7 +264,7 @@ impl Chat {
             replays: 0,
             known: 0,
             recover,
-            hears: namespace.join_leave && (granted.hears || namespace.force_push_join_leave),
+            hears: options.hears(namespace, granted.hears),
             told,
         };
         let sub = Sub {
@@ -226,11 +272,18 @@ impl Chat {
             pending: Some(Box::new(pending)),
             offset: 0,
             positioned,
-            info: client.describe(granted.info.as_deref()),
-            expires: self.ends(conn, granted.expiry),
-            by_token: granted.by_token,
+            info: client.describe(grant.info.as_deref()),
+            expires: if by_application {
+                grant.expiry.end(conn.now())
+            } else {
+                self.ends(conn, grant.expiry)
+            },
+            by_token: granted.by == GrantedBy::Token,
+            by_application,
             by_server: !matches!(granted.asked, Asked::Client(_)),
             entered: false,
+            presence: options.shows(namespace),
+            tells: options.tells(namespace),
         };
         client.subs.insert(channel.into(), sub);
         Ok(())
@@ -312,6 +365,7 @@ impl Chat {
             (false, _) => {}
         }
         let (namespace, info) = (sub.namespace, sub.info.clone());
+        let (has_presence, tells) = (sub.presence, sub.tells);
         let notices = &self.notices;
         notices.tell(Kind::Subscribe, Some(namespace), || client.doer(channel));
         if pending.hears {
@@ -332,8 +386,6 @@ impl Chat {
                 send(conn, &replies);
             }
         }
-        let options = self.rules.namespace(namespace);
-        let (has_presence, tells) = (options.presence, options.join_leave);
         if has_presence {
             let step = Step::Enter {
                 channel: channel.into(),
@@ -360,7 +412,7 @@ impl Chat {
         why: Option<Unsubscribed>,
     ) {
         let Some(sub) = client.subs.remove(channel) else {
-            return;
+            return Self::give_up(conn, client, channel);
         };
         conn.hub(self.hubs[sub.namespace]).unsubscribe(channel);
         let signals = self.signals[place(client.encoding)];
@@ -398,9 +450,7 @@ impl Chat {
         self.counters.subscriptions.sub(1);
         let (notices, namespace) = (&self.notices, Some(sub.namespace));
         notices.tell(Kind::Unsubscribe, namespace, || client.doer(channel));
-        let options = self.rules.namespace(sub.namespace);
-        let (has_presence, tells) = (options.presence, options.join_leave);
-        if has_presence {
+        if sub.presence {
             let step = Step::Leave {
                 channel: channel.into(),
                 client: client.id.clone(),
@@ -408,7 +458,7 @@ impl Chat {
             let home = self.home(sub.namespace, channel);
             self.outbox.push(&self.handle, home, step);
         }
-        if tells {
+        if sub.tells {
             self.signal(conn, channel, Push::Leave(&sub.info));
         }
     }

@@ -8,7 +8,7 @@ use hioload::tls::TlsConfig;
 
 use super::{Outcome, WRONG, with_config};
 use crate::config::{Settings, SettingsError};
-use crate::{announce, log};
+use crate::{announce, log, proxy};
 
 pub(super) fn run(file: Option<&Path>) -> Outcome {
     let place = file.map_or("the environment".into(), |file| file.display().to_string());
@@ -55,6 +55,8 @@ fn faults(settings: &Settings) -> Vec<Box<dyn Error>> {
         let read = TlsConfig::from_pem_files(&settings.certificates);
         faults.extend(read.err().map(Into::into));
     }
+    // Nobody is asked: only what is needed for it is looked at.
+    faults.extend(proxy::check(&settings.applications).err().map(Into::into));
     faults
 }
 

@@ -1,9 +1,11 @@
 //! The real server in its own process, which ends with its test.
 
+pub(crate) mod application;
 #[path = "../../../framework/hioload/tests/support/client.rs"]
 pub(crate) mod client;
 #[path = "../../../framework/hioload/tests/support/http.rs"]
 pub(crate) mod http;
+pub(crate) mod peer;
 #[path = "../../../framework/hioload/tests/support/process.rs"]
 pub(crate) mod process;
 pub(crate) mod receiver;

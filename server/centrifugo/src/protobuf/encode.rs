@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::OFFSET;
 use super::writer::Writer;
-use crate::code::Error;
+use crate::code::Failure;
 use crate::encoding::{Payload, Unwritable};
 use crate::publication::{Body, Publication};
 use crate::reply::{
@@ -24,13 +24,13 @@ pub(crate) trait Encode {
 }
 
 /// Why a command failed, as a reply.
-pub(crate) fn error(out: &mut Writer, id: u32, error: Error) -> Outcome {
+pub(crate) fn error(out: &mut Writer, id: u32, why: &Failure<'_>) -> Outcome {
     out.framed(|out| {
         out.number(1, id.into());
         out.message(2, |out| {
-            out.number(1, error.code().into());
-            out.text(2, error.message());
-            out.bool(3, error.is_temporary());
+            out.number(1, why.code.into());
+            out.text(2, why.message);
+            out.bool(3, why.temporary);
             Ok(())
         })
     })

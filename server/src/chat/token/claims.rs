@@ -1,13 +1,15 @@
 //! What tokens say.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hioload::Nanos;
 use hioload_centrifugo::Until;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::Fault;
+use crate::chat::deadlines::after;
 
 /// Seconds that something granted may last at most: a year, lest a token by
 /// mistake overflows what counts time.
@@ -121,6 +123,11 @@ impl Expiry {
                 ttl: Some(ttl.min(MAX_TTL)),
             }),
         }
+    }
+
+    /// When it ends, by a shard's clock.
+    pub(in crate::chat) fn end(self, now: Nanos) -> Option<Nanos> {
+        Some(after(now, Duration::from_secs(self.ttl?)))
     }
 
     /// As clients are told.

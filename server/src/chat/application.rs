@@ -1,0 +1,265 @@
+//! What the application is asked about, beside whether a client may come in
+//! ([`entry`]), subscribe ([`subscription`]) and stay ([`stay`]): calls of its
+//! methods, and publications.
+//!
+//! A client goes on while the application is asked, so that answers may overtake
+//! each other.
+
+mod entry;
+mod stay;
+mod subscription;
+
+use std::sync::Arc;
+
+use hioload::hub::HubId;
+use hioload::{CloseCode, Conn, PublishOutcome, Turn};
+use hioload_centrifugo::{
+    Answer, Called, Disconnect, Empty, Error, Failure as Told, Payload, Replies, Rpc,
+};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::client::Client;
+use super::commands::Published;
+use super::{Chat, disconnect, found, send};
+use crate::config::Event;
+use crate::notify::Notice;
+use crate::proxy::{Data, Failure, Proxy, PublishResult, Question, RpcResult, Said};
+use crate::site::{Service, Site};
+
+/// Separates the namespace of a method from the rest of its name.
+const METHOD_NAMESPACE_END: char = ':';
+
+impl Chat {
+    /// Asks the application; `then` goes on with what it says, if the client is
+    /// there still.
+    fn ask_application<R: DeserializeOwned + Send + 'static>(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        (proxy, event): (&Arc<Proxy>, Event),
+        question: &Question<'_>,
+        then: impl FnOnce(&mut Self, &mut Conn<'_>, &mut Client, Result<Said<R>, Failure>)
+        + Send
+        + 'static,
+    ) -> Result<(), Error> {
+        if client.proxied >= proxy.max_per_client() {
+            return Err(Error::TooManyRequests);
+        }
+        let refused = |why: &dyn std::fmt::Display| {
+            tracing::debug!(%why, event = event.name(), "the application is not asked");
+            Error::Internal
+        };
+        let asker = conn.id();
+        let back = self.handle.reserve(conn.shard());
+        let back = back.map_err(|full| refused(&full))?;
+        let tell = move |said: Result<Said<R>, Failure>| {
+            let told =
+                back.post::<Site, _>(move |site: &mut Site, turn: &mut Turn<'_, Service>| {
+                    let Some((mut conn, client)) = found(turn, asker) else {
+                        return;
+                    };
+                    client.proxied -= 1;
+                    let chat = site.chat();
+                    chat.rules.follow();
+                    then(chat, &mut conn, client, said);
+                    chat.arm(&mut conn, client);
+                });
+            if let Err(stopped) = told {
+                tracing::debug!(%stopped, "an answer has nobody to go to");
+            }
+        };
+        let asked = proxy.ask(event, question.written(), client.headers.as_ref(), tell);
+        asked.map_err(|full| refused(&full))?;
+        client.proxied += 1;
+        Ok(())
+    }
+
+    /// What the application grants. `None`: nothing, which the client is told
+    /// here.
+    fn granted<R>(
+        &self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        said: Result<Said<R>, Failure>,
+    ) -> Option<R> {
+        match said {
+            Ok(Said::Result(result)) => return Some(result),
+            Ok(Said::Disconnect(farewell)) => {
+                conn.close(CloseCode(farewell.code), &farewell.reason);
+            }
+            Ok(Said::Error(refusal)) => {
+                let why = Told {
+                    code: refusal.code,
+                    message: &refusal.message,
+                    temporary: refusal.temporary,
+                };
+                self.refuse(conn, client, command, &why);
+            }
+            Err(_told_to_the_log) => self.refuse(conn, client, command, &Error::Internal.into()),
+        }
+        None
+    }
+
+    /// Replies that a command has failed, which is counted.
+    fn refuse(&self, conn: &mut Conn<'_>, client: &mut Client, command: u32, why: &Told<'_>) {
+        let mut replies = Replies::new(client.encoding);
+        replies.failure(command, why);
+        send(conn, &replies);
+        let rates = &self.rules.settings().client.rates;
+        if let Err(why) = client.rates.failed(rates, conn.now()) {
+            disconnect(conn, why);
+        }
+    }
+
+    /// Calls a method of the application.
+    pub(super) fn call_application(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        rpc: &Rpc<'_>,
+    ) -> Result<(), Error> {
+        let method = rpc.method.as_ref();
+        let named = method.split_once(METHOD_NAMESPACE_END);
+        let namespace = named.map_or("", |(namespace, _)| namespace);
+        let Some(proxy) = self.proxies.of(Event::Rpc, namespace).cloned() else {
+            return Err(Error::MethodNotFound);
+        };
+        let (id, user) = (client.id.clone(), client.user.clone());
+        let question = Question {
+            user: &user,
+            method: Some(method),
+            transport: client.transport(),
+            ..Question::of(&id, client.encoding, rpc.data, proxy.is_binary())
+        };
+        self.ask_application(
+            conn,
+            client,
+            (&proxy, Event::Rpc),
+            &question,
+            move |chat, conn, client, said: Result<Said<RpcResult>, Failure>| {
+                if let Some(result) = chat.granted(conn, client, command, said) {
+                    let mut replies = Replies::new(client.encoding);
+                    let data = payload(&result.data);
+                    replies.answer(command, &Answer::Rpc(Called { data }));
+                    send(conn, &replies);
+                }
+            },
+        )
+    }
+
+    /// Asks the application about a publication, if it wants to be; whether it
+    /// does.
+    pub(super) fn publish_by_application(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        channel: &str,
+        data: Payload<'_>,
+    ) -> Result<bool, Error> {
+        let namespace = self.rules.find(channel)?;
+        let name = &self.rules.namespace(namespace).name;
+        let Some(proxy) = self.proxies.of(Event::Publish, name).cloned() else {
+            return Ok(false);
+        };
+        let (id, user) = (client.id.clone(), client.user.clone());
+        let question = Question {
+            user: &user,
+            channel,
+            transport: client.transport(),
+            ..Question::of(&id, client.encoding, Some(data), proxy.is_binary())
+        };
+        let (to, own) = (Box::<str>::from(channel), owned(data));
+        self.ask_application(
+            conn,
+            client,
+            (&proxy, Event::Publish),
+            &question,
+            move |chat, conn, client, said: Result<Said<PublishResult>, Failure>| {
+                let Some(result) = chat.granted(conn, client, command, said) else {
+                    return;
+                };
+                let replaced = payload(&result.data);
+                let Some(data) = replaced.or_else(|| payload(&own)) else {
+                    return;
+                };
+                let to = (namespace, &*to);
+                chat.publish_granted(conn, client, command, to, data, result.skip_history);
+            },
+        )?;
+        Ok(true)
+    }
+
+    /// Publishes what the application lets a client publish.
+    fn publish_granted(
+        &mut self,
+        conn: &mut Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        (namespace, channel): (usize, &str),
+        data: Payload<'_>,
+        skips_history: bool,
+    ) {
+        let outcome = if skips_history {
+            let published = self.pass_by(conn, client, command, (namespace, channel), data);
+            published.map(|asked| asked.map(|()| Published::AnsweredLater))
+        } else {
+            self.pass_on(conn, client, command, (namespace, channel), data)
+        };
+        match outcome {
+            Ok(Ok(Published::Now)) => {
+                let mut replies = Replies::new(client.encoding);
+                replies.answer(command, &Answer::Publish(Empty {}));
+                send(conn, &replies);
+            }
+            Ok(Ok(Published::AnsweredLater)) => {}
+            Ok(Err(error)) => self.refuse(conn, client, command, &error.into()),
+            Err(why) => disconnect(conn, why),
+        }
+    }
+
+    /// Publishes without a number and a place in the history, which the
+    /// channel's home does.
+    fn pass_by(
+        &self,
+        conn: &Conn<'_>,
+        client: &mut Client,
+        command: u32,
+        (namespace, channel): (usize, &str),
+        data: Payload<'_>,
+    ) -> Result<Result<(), Error>, Disconnect> {
+        let body = Self::carried(client, channel, data)?;
+        let notice = self.notice(client, (namespace, channel), data);
+        let hub: HubId = self.hubs[namespace];
+        let (home, channel) = (self.home(namespace, channel), Box::<str>::from(channel));
+        Ok(self.ask(conn, client, home, move |chat, turn, replies| {
+            let told = turn.hub(hub).publish_unnumbered(&channel, body.message());
+            if told == PublishOutcome::Full {
+                return replies.error(command, Error::Internal);
+            }
+            chat.counters.publications.add(1);
+            Notice::made(notice);
+            replies.answer(command, &Answer::Publish(Empty {}));
+        }))
+    }
+}
+
+/// What goes to clients, as it was written.
+fn payload(data: &Data) -> Option<Payload<'_>> {
+    match data {
+        Data::None => None,
+        Data::Json(raw) => Some(Payload::Json(raw)),
+        Data::Bytes(bytes) => Some(Payload::Bytes(bytes)),
+    }
+}
+
+/// What a client said, kept until the application has been asked.
+fn owned(data: Payload<'_>) -> Data {
+    match data {
+        Payload::Json(raw) => Data::Json(RawValue::to_owned(raw)),
+        Payload::Bytes(bytes) => Data::Bytes(bytes.to_vec()),
+    }
+}
