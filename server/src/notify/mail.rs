@@ -1,12 +1,13 @@
 //! Events as mails, one each.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lettre::message::header::{ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
-use lettre::transport::smtp::{Error as SmtpError, PoolConfig};
+use lettre::transport::smtp::{AsyncSmtpTransportBuilder, Error as SmtpError, PoolConfig};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use tokio::time::timeout;
 
@@ -24,10 +25,13 @@ const MAX_SUBJECT: usize = 200;
 /// A mail is a dialogue: so many of the server's answers are waited for.
 const STEPS: u32 = 6;
 
-/// Hands mails to the mail server.
+type Server = AsyncSmtpTransport<Tokio1Executor>;
+
+/// Hands one worker's mails to the mail server, on a connection that is kept.
 #[derive(Debug)]
 pub(super) struct Postman {
-    server: AsyncSmtpTransport<Tokio1Executor>,
+    builder: AsyncSmtpTransportBuilder,
+    server: Mutex<Server>,
     from: Mailbox,
     patience: Duration,
     settings: Mail,
@@ -43,20 +47,20 @@ impl Postman {
             SmtpTls::Starttls => Tls::Required(tls(&smtp.host)?),
             SmtpTls::Tls => Tls::Wrapper(tls(&smtp.host)?),
         };
-        let workers = u32::try_from(settings.sink.workers).unwrap_or(u32::MAX);
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&*smtp.host)
+        let mut builder = Server::builder_dangerous(&*smtp.host)
             .port(smtp.port)
             .tls(tls)
             .timeout(Some(smtp.timeout))
-            .pool_config(PoolConfig::new().max_size(workers));
+            .pool_config(PoolConfig::new().max_size(1));
         if let Some((user, password)) = &smtp.credentials {
             let password = password.reveal().to_owned();
             builder = builder.credentials(Credentials::new(user.clone(), password));
         }
         Ok(Self {
-            server: builder.build(),
+            server: Mutex::new(builder.clone().build()),
+            builder,
             from: smtp.from.clone(),
-            patience: smtp.timeout * STEPS,
+            patience: smtp.timeout.saturating_mul(STEPS),
             settings: settings.clone(),
             text_field: text_field.to_owned(),
         })
@@ -98,12 +102,23 @@ impl Postman {
     }
 
     pub(super) async fn send(&self, mail: &Message) -> Tried {
-        match timeout(self.patience, self.server.send(mail.clone())).await {
+        let server = self.server().clone();
+        match timeout(self.patience, server.send(mail.clone())).await {
             Ok(Ok(_accepted)) => Tried::Delivered,
             Ok(Err(error)) if error.is_permanent() => Tried::Never(error.to_string()),
             Ok(Err(error)) => not_yet(error.to_string()),
-            Err(_late) => not_yet("it takes too long".into()),
+            Err(_late) => {
+                // Its connection stands in the middle of a dialogue, and would
+                // take a late answer for one to the next mail.
+                *self.server() = self.builder.clone().build();
+                not_yet("it takes too long".into())
+            }
         }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        // It is replaced as a whole.
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
