@@ -147,12 +147,90 @@ fn shortened(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::deliver::Backoff;
+    use super::super::event::Kind;
+    use super::super::event::testing::event;
+    use super::super::template::Template;
+    use super::super::testing::paused;
     use super::*;
+    use crate::config::SinkSettings;
 
     #[test]
     fn a_subject_is_one_line_and_a_text_has_no_other_control_characters() {
         assert_eq!(one_line("a\r\nBcc: b\u{7f}\u{0}"), "a  Bcc: b  ");
         assert_eq!(readable("a\r\n\tb\u{1b}[0m\u{0}"), "a\n\tb[0m");
+    }
+
+    fn postman() -> Postman {
+        let template = |text: &str| Template::try_from(text.to_owned()).unwrap();
+        let mail = Mail {
+            sink: SinkSettings {
+                name: "m".into(),
+                events: vec![Kind::Mention],
+                namespaces: Vec::new(),
+                workers: 1,
+                queue: 1,
+                queue_bytes: 1024,
+                backoff: Backoff {
+                    retries: 0,
+                    least: Duration::ZERO,
+                    most: Duration::ZERO,
+                },
+            },
+            to: template("{user}@example.org"),
+            subject: template("{from} in {channel}: {text}"),
+            text: template("{text}"),
+            interval: Duration::ZERO,
+        };
+        let smtp = Smtp {
+            host: "127.0.0.1".into(),
+            port: 1,
+            tls: SmtpTls::None,
+            credentials: None,
+            from: "Chat <chat@example.org>".parse().unwrap(),
+            timeout: Duration::from_secs(1),
+        };
+        Postman::new(&mail, &smtp, "text").unwrap()
+    }
+
+    fn written(user: &str, mentioned: &str) -> Option<(Vec<String>, String)> {
+        let text = "x\r\nBcc: c@evil.example\r\n\r\n.\r\nRCPT TO:<c@evil.example>";
+        let data = serde_json::json!({ "text": text }).to_string();
+        let mut event = Arc::into_inner(event(1, &data)).unwrap();
+        event.user = user.into();
+        event.mentioned = mentioned.into();
+        let mail = paused(async { postman().write(&event) })?;
+        let to = mail.envelope().to().iter().map(ToString::to_string);
+        Some((to.collect(), String::from_utf8(mail.formatted()).unwrap()))
+    }
+
+    #[test]
+    fn nothing_that_is_said_makes_a_header_or_a_recipient() {
+        let (to, mail) = written("ann\r\nBcc: b@evil.example", "bob").unwrap();
+        assert_eq!(to, ["bob@example.org"]);
+        let (head, body) = mail.split_once("\r\n\r\n").unwrap();
+        let lines = head.lines().filter(|line| !line.starts_with(' '));
+        let names: Vec<_> = lines.map(|line| line.split(": ").next().unwrap()).collect();
+        for name in ["From", "To", "Subject", "Message-ID", "Date"] {
+            assert_eq!(
+                names.iter().filter(|one| **one == name).count(),
+                1,
+                "{head}"
+            );
+        }
+        assert!(!names.contains(&"Bcc"), "{head}");
+        assert!(body.contains("Bcc: c@evil.example"), "it is text: {body}");
+        for name in ["bob@evil.example", "bob\r\nBcc: x", "", "<bob>"] {
+            assert_eq!(written("ann", name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_application_writes_by_the_name_of_the_server() {
+        let (_, mail) = written("", "bob").unwrap();
+        assert!(mail.contains("Subject: Chat in room: x"), "{mail}");
     }
 
     #[test]
