@@ -19,7 +19,7 @@ use sha2::Sha256;
 use support::client::Client;
 use support::http;
 use support::receiver::{Answer, MailServer, Posted, Receiver, Tls};
-use support::wait::until_equal;
+use support::wait::{until, until_equal};
 use support::{Process, Serving};
 
 const TOKENS: &str = "a secret for the tests alone";
@@ -360,6 +360,36 @@ fn what_fails_for_now_is_tried_again_as_the_same_delivery() {
     chat.until("mail", "sent", 1);
     assert_eq!(post.all().len(), 1);
     assert_eq!(chat.serving().metric("hioload_notify_retries_total"), 5);
+}
+
+#[test]
+fn a_mail_server_that_hangs_in_the_middle_is_left_and_come_back_to() {
+    let post = MailServer::start();
+    let mail = mail(&post, "").replace("tls = 'none'", "tls = 'none'\ntimeout = '500ms'");
+    let chat = Chat::start("hangs", &mail);
+    let mut ann = chat.connected("ann");
+    ann.mention(&["carol"]);
+    chat.until("mail", "sent", 1);
+    post.shut();
+    ann.mention(&["dave"]);
+    until("a retry", || {
+        match chat.serving().metric("hioload_notify_retries_total") {
+            0 => Err("none"),
+            _ => Ok(()),
+        }
+    });
+    assert_eq!(chat.events("mail", "app", "sent"), 1);
+    post.open();
+    ann.mention(&["erin"]);
+    chat.until("mail", "sent", 3);
+    let to: Vec<_> = post
+        .all()
+        .into_iter()
+        .map(|mail| mail.to.concat())
+        .collect();
+    for (mail, user) in to.iter().zip(["carol", "dave", "erin"]) {
+        assert!(mail.contains(user), "{to:?}");
+    }
 }
 
 #[test]

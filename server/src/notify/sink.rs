@@ -138,10 +138,14 @@ impl Sink {
             Target::Mail(letters) => {
                 // Connections that nobody uses are closed by a task.
                 let _entered = runtime.enter();
-                let postman = Postman::new(&letters.mail, &letters.smtp, &letters.text_field);
-                let postman = Arc::new(postman.map_err(|error| failed(error.into()))?);
-                let work = |_| self.clone().mail_out(postman.clone(), closing.clone());
-                workers.map(work).map(|work| runtime.spawn(work)).collect()
+                let postman = |_| {
+                    let made = Postman::new(&letters.mail, &letters.smtp, &letters.text_field);
+                    made.map_err(|error| failed(error.into()))
+                };
+                let postmen: Result<Vec<_>, _> = workers.map(postman).collect();
+                let work = |postman| self.clone().mail_out(postman, closing.clone());
+                let work = postmen?.into_iter().map(work);
+                work.map(|work| runtime.spawn(work)).collect()
             }
         })
     }
@@ -156,7 +160,7 @@ impl Sink {
         }
     }
 
-    async fn mail_out(self: Arc<Self>, postman: Arc<Postman>, closing: Arc<Closing>) {
+    async fn mail_out(self: Arc<Self>, postman: Postman, closing: Arc<Closing>) {
         while let Some(batch) = self.queue.batch(ALONE).await {
             for event in &batch {
                 let outcome = match postman.write(event) {

@@ -310,6 +310,7 @@ impl<S: Stream> Dialogue<S> {
                     "250 go on"
                 }
                 ("RCPT", true) => {
+                    shared.pass();
                     let answer = lock(&shared.answers).pop_front().unwrap_or("250 go on");
                     if answer.starts_with('2') {
                         self.to.push(line);
