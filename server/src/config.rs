@@ -481,6 +481,12 @@ impl Settings {
         differing.map(|(name, _)| name.to_owned()).collect()
     }
 
+    /// Whether an application says who clients without a token are.
+    pub(crate) fn asks_who_connects(&self) -> bool {
+        let mut applications = self.applications.iter();
+        applications.any(|one| one.takes(Event::Connect, ""))
+    }
+
     pub(crate) fn relay_is_off(&self) -> bool {
         !self.echo && !self.broadcast
     }

@@ -63,7 +63,14 @@ impl Routes {
         for asset in &page::ASSETS {
             router.insert(asset.path, Route::Asset(asset))?;
         }
-        router.insert(page::IDENTITY, Route::Identity(rules.identity()))?;
+        let identity = match rules.identity() {
+            // Who comes without a token may be known by a cookie.
+            Identity::Token | Identity::Nobody if settings.asks_who_connects() => {
+                Identity::Optional
+            }
+            identity => identity,
+        };
+        router.insert(page::IDENTITY, Route::Identity(identity))?;
         if has_admin {
             router.insert(page::ADMIN.path, Route::Asset(&page::ADMIN))?;
             router.insert(admin::STATE, Route::AdminState)?;

@@ -9,10 +9,14 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
 use support::application::{Answer, Application, Gate, Nobody};
 use support::peer::{Chat, Peer};
 use support::wait::until_equal;
+use support::{expect_refusal, run};
 
 /// A server that asks these endpoints about calls.
 fn start(name: &str, endpoints: &[String], settings: &str) -> Chat {
@@ -301,6 +305,71 @@ fn an_endpoint_that_says_it_is_not_well_is_not_asked() {
         until_equal("whether it is up", &up, is_up);
         assert_eq!(said(&mut peer), expected);
     }
+}
+
+#[test]
+fn over_tls_only_a_known_authority_is_believed() {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key");
+    let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .expect("a pair");
+    let application = Application::start_tls(Arc::new(tls), |_| {
+        Answer::result(&json!({ "data": "in secret" }))
+    });
+    let endpoint = [format!("https://localhost:{}/app", application.addr.port())];
+    let file = std::env::temp_dir().join(format!("hioload-ca-{}.pem", std::process::id()));
+    std::fs::write(&file, own.cert.pem()).expect("a file");
+    let known = format!("{PATIENT}\nca = '{}'", file.display());
+    let chat = start("tls", &endpoint, &known);
+    std::fs::remove_file(&file).expect("it is there");
+    assert_eq!(said(&mut chat.connected()), "in secret");
+    assert_eq!(application.seen()[0].headers["x-hioload-event"], "rpc");
+    let chat = start("unknown-tls", &endpoint, PATIENT);
+    assert_eq!(said(&mut chat.connected()), 100);
+    assert_eq!(application.seen().len(), 1);
+}
+
+#[test]
+fn what_would_not_work_is_named_before_the_start() {
+    let rest = "endpoints = ['https://localhost']\nevents = ['rpc']\nca = '/no/such.pem'\n";
+    for (toml, named) in [
+        (
+            format!("[[application]]\nname = 'app'\n{rest}"),
+            "/no/such.pem",
+        ),
+        (
+            format!("[[application]]\nname = 'app'\n{rest}timeout = '0s'"),
+            "timeout is 0",
+        ),
+    ] {
+        let file = std::env::temp_dir().join(format!("hioload-wrong-{}.toml", std::process::id()));
+        std::fs::write(&file, toml).expect("a file");
+        let path = file.to_str().expect("text");
+        expect_refusal(
+            &["--listen", "127.0.0.1:0", "--config", path],
+            &["\"app\"", named],
+        );
+        let checked = run(&["check-config", path]);
+        assert_eq!(checked.status.code(), Some(1), "{checked:?}");
+        assert!(checked.stderr.contains(named), "{}", checked.stderr);
+        std::fs::remove_file(&file).expect("it is there");
+    }
+}
+
+#[test]
+fn a_reload_changes_nothing_of_it() {
+    let application = saying("the same");
+    let chat = start("reload", &[application.endpoint()], PATIENT);
+    let other = format!("{}\nretries = 3", chat.toml().replace("retries = 0", ""));
+    chat.rewrite(&other);
+    chat.serving.process.ask_to_reload();
+    let refused = "[[application]]: needs a restart";
+    chat.serving.process.wait_for_log(refused);
+    assert_eq!(said(&mut chat.connected()), "the same");
 }
 
 #[test]

@@ -95,20 +95,29 @@ impl Chat {
                     message: &refusal.message,
                     temporary: refusal.temporary,
                 };
-                self.refuse(conn, client, command, &why);
+                Self::refuse(conn, client, command, &why);
+                let rates = &self.rules.settings().client.rates;
+                if let Err(why) = client.rates.failed(rates, conn.now()) {
+                    disconnect(conn, why);
+                }
             }
-            Err(_told_to_the_log) => self.refuse(conn, client, command, &Error::Internal.into()),
+            // It is in the log, and no fault of the client's that is counted.
+            Err(_) => Self::refuse(conn, client, command, &Error::Internal.into()),
         }
         None
     }
 
-    /// Replies that a command has failed, which is counted.
-    fn refuse(&self, conn: &mut Conn<'_>, client: &mut Client, command: u32, why: &Told<'_>) {
+    /// Replies that a command has failed.
+    fn refuse(conn: &mut Conn<'_>, client: &Client, command: u32, why: &Told<'_>) {
         let mut replies = Replies::new(client.encoding);
         replies.failure(command, why);
         send(conn, &replies);
-        let rates = &self.rules.settings().client.rates;
-        if let Err(why) = client.rates.failed(rates, conn.now()) {
+    }
+
+    /// As [`refuse`](Self::refuse), for what the client is to blame.
+    fn blame(&self, conn: &mut Conn<'_>, client: &mut Client, command: u32, why: Error) {
+        Self::refuse(conn, client, command, &why.into());
+        if let Err(why) = self.failed(conn, client, why) {
             disconnect(conn, why);
         }
     }
@@ -216,7 +225,7 @@ impl Chat {
                 send(conn, &replies);
             }
             Ok(Ok(Published::AnsweredLater)) => {}
-            Ok(Err(error)) => self.refuse(conn, client, command, &error.into()),
+            Ok(Err(error)) => self.blame(conn, client, command, error),
             Err(why) => disconnect(conn, why),
         }
     }

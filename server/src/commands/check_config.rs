@@ -66,7 +66,7 @@ fn warnings(settings: &Settings) -> Vec<String> {
     let chat = &settings.chat;
     if chat.insecure {
         warnings.push("client.insecure: everybody may do everything".to_owned());
-    } else if chat.keys.is_empty() && !chat.client.anonymous {
+    } else if chat.keys.is_empty() && !chat.client.anonymous && !settings.asks_who_connects() {
         warnings.push(
             "nobody can connect: there is no key for tokens (client.token_secret, \
              token_public_keys or token_jwks), and client.anonymous is false"

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use super::wait::PATIENCE;
@@ -48,6 +49,11 @@ impl Answer {
     }
 }
 
+/// A connection, with TLS or without.
+trait Stream: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Stream for T {}
+
 /// Answers of it, each on a thread of its own, so that they may wait.
 type Script = dyn Fn(&Asked) -> Answer + Send + Sync;
 
@@ -61,6 +67,24 @@ pub(crate) struct Application {
 
 impl Application {
     pub(crate) fn start(script: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serving(script, |stream| Some(Box::new(stream)))
+    }
+
+    /// The same over TLS, as `localhost`.
+    pub(crate) fn start_tls(
+        tls: Arc<ServerConfig>,
+        script: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::serving(script, move |stream| {
+            let session = ServerConnection::new(Arc::clone(&tls)).ok()?;
+            Some(Box::new(StreamOwned::new(session, stream)))
+        })
+    }
+
+    fn serving(
+        script: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        wrap: impl Fn(TcpStream) -> Option<Box<dyn Stream>> + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let addr = listener.local_addr().expect("an address");
         let (seen, ends) = (Arc::default(), Arc::new(AtomicBool::new(false)));
@@ -73,6 +97,8 @@ impl Application {
                 }
                 let Ok(stream) = stream else { continue };
                 let (script, told) = (Arc::clone(&script), Arc::clone(&told));
+                let _slow = stream.set_read_timeout(Some(PATIENCE));
+                let Some(stream) = wrap(stream) else { continue };
                 // It ends with the connection, which the server closes.
                 std::thread::spawn(move || serve(stream, &told, &*script));
             }
@@ -114,8 +140,7 @@ impl Drop for Application {
 }
 
 /// Answers the requests of a connection.
-fn serve(stream: TcpStream, told: &Mutex<Vec<Asked>>, script: &Script) {
-    let _slow = stream.set_read_timeout(Some(PATIENCE));
+fn serve(stream: Box<dyn Stream>, told: &Mutex<Vec<Asked>>, script: &Script) {
     let mut reader = BufReader::new(stream);
     while let Some(asked) = read(&mut reader) {
         told.lock()
@@ -134,7 +159,7 @@ fn serve(stream: TcpStream, told: &Mutex<Vec<Asked>>, script: &Script) {
 }
 
 /// The next request; `None` at the end.
-fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
+fn read(reader: &mut BufReader<Box<dyn Stream>>) -> Option<Asked> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();

@@ -30,6 +30,16 @@ impl Chat {
         Self { serving, file }
     }
 
+    /// Its configuration.
+    pub(crate) fn toml(&self) -> String {
+        std::fs::read_to_string(&self.file).expect("its file")
+    }
+
+    /// Gives it another one, which it reads when it is asked to.
+    pub(crate) fn rewrite(&self, toml: &str) {
+        std::fs::write(&self.file, toml).expect("its file");
+    }
+
     pub(crate) fn open(&self) -> Peer {
         Peer {
             client: Client::connect(self.serving.addr, PATH),

@@ -89,10 +89,10 @@ impl Chat {
         let expiry = Expiry::granted(result.expire_at);
         let (entry, expiry) = match (entry(result, wishes), expiry) {
             (Ok(entry), Some(expiry)) => (entry, expiry),
-            (Ok(_), None) => return self.refuse(conn, client, command, &Error::Expired.into()),
+            (Ok(_), None) => return Self::refuse(conn, client, command, &Error::Expired.into()),
             (Err(failure), _) => {
                 tracing::warn!(%failure, "the application's answer to a connect is none");
-                return self.refuse(conn, client, command, &Error::Internal.into());
+                return Self::refuse(conn, client, command, &Error::Internal.into());
             }
         };
         client.by_application = true;

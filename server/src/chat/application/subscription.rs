@@ -98,7 +98,7 @@ impl Chat {
             Ok(grant) => grant,
             Err(failure) => {
                 tracing::warn!(%failure, "the application's answer to a subscribe is none");
-                return self.refuse(conn, client, command, &Error::Internal.into());
+                return Self::refuse(conn, client, command, &Error::Internal.into());
             }
         };
         let granted = Granted {
@@ -110,7 +110,7 @@ impl Chat {
             recover: wishes.recover,
         };
         if let Err(error) = self.start(conn, client, &wanted.channel, granted) {
-            self.refuse(conn, client, command, &error.into());
+            self.blame(conn, client, command, error);
         }
     }
 
