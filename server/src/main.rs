@@ -88,11 +88,10 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
             }
             let debug = DebugEndpoint::new(handle.clone(), token.clone());
             let admin = Admin::new(admin.clone(), handle);
-            let metrics = chat_metrics.clone();
             Site::new(
                 routes.clone(),
                 rules.clone(),
-                metrics,
+                chat_metrics.clone(),
                 beside.clone(),
                 shard,
                 debug,

@@ -22,6 +22,10 @@ pub(crate) struct Transport(Option<Box<Layer>>);
 
 /// What lies between TCP and the stage.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "always in a box, and the small one for a moment"
+)]
 pub(crate) enum Layer {
     /// TLS over TCP.
     Tls(Session),

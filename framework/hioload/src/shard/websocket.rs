@@ -51,57 +51,60 @@ impl<A: App> ShardCore<A> {
             let Some(event) = received.event else {
                 return at;
             };
-            match event {
-                Event::Message { kind, payload } => {
-                    *messages += 1;
-                    if !link.is(Flags::CLOSING) {
-                        let message = Message::received(kind, payload.bytes(input));
-                        let _span = link.entered();
-                        self.app.message(
-                            &mut Conn {
-                                link,
-                                cx: &mut self.cx,
-                            },
-                            state,
-                            message,
-                        );
-                    }
-                    payload.recycle(&mut self.cx.resources.pool);
-                    self.deliver();
+            if let Event::Message { kind, payload } = event {
+                *messages += 1;
+                if !link.is(Flags::CLOSING) {
+                    let message = Message::received(kind, payload.bytes(input));
+                    let _span = link.entered();
+                    let cx = &mut self.cx;
+                    self.app.message(&mut Conn { link, cx }, state, message);
                 }
-                Event::Ping(payload) => {
-                    link.answered(&mut self.cx);
-                    self.control(token, App::ping, payload.bytes(input));
-                    payload.recycle(&mut self.cx.resources.pool);
-                }
-                Event::Pong(payload) => {
-                    self.control(token, App::pong, payload.bytes(input));
-                    payload.recycle(&mut self.cx.resources.pool);
-                }
-                Event::Closed { code, reason, .. } => {
-                    let close = Close {
-                        code,
-                        reason: reason.as_str(),
-                        clean: true,
-                    };
-                    self.ended(token, Some(close));
-                    self.with(token, |link, cx| link.finish(cx));
-                }
-                Event::Failed(error) => {
-                    link.trace_error(&error, error.close_code());
-                    tracing::debug!(?token, %error, "protocol violation");
-                    let reason = error.to_string();
-                    let close = Close {
-                        code: error.close_code(),
-                        reason: &reason,
-                        clean: false,
-                    };
-                    self.ended(token, Some(close));
-                    self.with(token, |link, cx| link.finish(cx));
-                }
+                payload.recycle(&mut self.cx.resources.pool);
+                self.deliver();
+            } else {
+                self.control_event(token, event, input);
             }
         }
         at
+    }
+
+    /// An event that is no message; `input` is what it lies in.
+    fn control_event(&mut self, token: Token, event: Event, input: &[u8]) {
+        match event {
+            Event::Message { payload, .. } => payload.recycle(&mut self.cx.resources.pool),
+            Event::Ping(payload) => {
+                self.with(token, Link::answered);
+                self.control(token, App::ping, payload.bytes(input));
+                payload.recycle(&mut self.cx.resources.pool);
+            }
+            Event::Pong(payload) => {
+                self.control(token, App::pong, payload.bytes(input));
+                payload.recycle(&mut self.cx.resources.pool);
+            }
+            Event::Closed { code, reason, .. } => {
+                let close = Close {
+                    code,
+                    reason: reason.as_str(),
+                    clean: true,
+                };
+                self.ended(token, Some(close));
+                self.with(token, |link, cx| link.finish(cx));
+            }
+            Event::Failed(error) => {
+                self.with(token, |link, _| {
+                    link.trace_error(&error, error.close_code());
+                });
+                tracing::debug!(?token, %error, "protocol violation");
+                let reason = error.to_string();
+                let close = Close {
+                    code: error.close_code(),
+                    reason: &reason,
+                    clean: false,
+                };
+                self.ended(token, Some(close));
+                self.with(token, |link, cx| link.finish(cx));
+            }
+        }
     }
 
     /// Tells the app of a control frame.
