@@ -118,6 +118,8 @@ pub(crate) struct Chat {
     journal: Journal,
     /// What other shards are to be told about presence.
     outbox: presence::Outbox,
+    /// Bytes of frames that were posted here and are not answered yet.
+    speaking: usize,
     /// Connections by the keys of their timers.
     timers: HashMap<u64, ConnId>,
     /// The keys of the connections of each user.
@@ -150,6 +152,7 @@ impl Chat {
             journal,
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
+            speaking: 0,
             timers: HashMap::new(),
             users: HashMap::new(),
             next_key: deadlines::FLUSH + 1,
