@@ -126,6 +126,8 @@ pub(crate) struct Chat {
     notices: Notices,
     /// What other shards are to be told about presence.
     outbox: presence::Outbox,
+    /// Bytes of frames that were posted here and are not answered yet.
+    speaking: usize,
     /// Connections by the keys of their timers.
     timers: HashMap<u64, ConnId>,
     /// The keys of the connections of each user.
@@ -161,6 +163,7 @@ impl Chat {
             notices,
             presence: presence::Table::default(),
             outbox: presence::Outbox::default(),
+            speaking: 0,
             timers: HashMap::new(),
             users: HashMap::new(),
             next_key: deadlines::FLUSH + 1,

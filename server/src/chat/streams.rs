@@ -22,6 +22,10 @@ use crate::site::{Service, Site};
 /// its quotes takes two, and the names of the session and the server.
 const MAX_POSTED: u64 = 2 * MAX_FRAME as u64 + 1024;
 
+/// Bytes of frames on their way from a shard to others at most: what a shard
+/// that stands still may cost, as whoever posted them may have gone.
+const MAX_SPEAKING: usize = 64 << 20;
+
 /// What a stream says at its end where a WebSocket would have no code of the
 /// chat: a connection that was closed, after which clients come back.
 const CLOSED: u16 = 3000;
@@ -275,7 +279,12 @@ impl Chat {
         }
     }
 
-    fn hand_over(&self, conn: &Conn<'_>, body: &[u8], encoding: Encoding) -> Result<(), Refused> {
+    fn hand_over(
+        &mut self,
+        conn: &Conn<'_>,
+        body: &[u8],
+        encoding: Encoding,
+    ) -> Result<(), Refused> {
         let Emulated {
             session,
             node,
@@ -291,17 +300,26 @@ impl Chat {
         if *node != *self.rules.server().uid {
             return Err(Refused::Unknown);
         }
+        if self.speaking + data.len() > MAX_SPEAKING {
+            return Err(Refused::Busy);
+        }
         let (shard, key, session) = (address.shard, address.key, address.session.to_owned());
         let (asker, data) = (conn.id(), data.into_owned());
+        let len = data.len();
         let back = self.handle.reserve(conn.shard())?;
         let speak = move |site: &mut Site, turn: &mut Turn<'_, Service>| {
             let spoken = site.chat().spoken(turn, key, &session, &data);
-            let tell = move |_: &mut Site, turn: &mut Turn<'_, Service>| told(turn, asker, spoken);
+            let tell = move |site: &mut Site, turn: &mut Turn<'_, Service>| {
+                site.chat().speaking -= len;
+                told(turn, asker, spoken);
+            };
             if let Err(stopped) = back.post(tell) {
                 tracing::debug!(%stopped, "an answer has nobody to go to");
             }
         };
-        Ok(self.handle.post(shard, speak)?)
+        self.handle.post(shard, speak)?;
+        self.speaking += len;
+        Ok(())
     }
 
     /// Does what was posted for a client of this shard.

@@ -78,7 +78,7 @@ pub struct Connections {
     pub dialling: usize,
     /// WebSockets.
     pub websocket: usize,
-    /// Streams of server-sent events.
+    /// Streams of server-sent events, and of the app's messages.
     pub streams: usize,
     /// Waiting for the peer to end.
     pub draining: usize,

@@ -2,16 +2,21 @@
 //! fuzzer.
 
 use hioload_centrifugo::{
-    Body, Command, Encoding, Frame, Malformed, Payload, Publish, Push, Replies, Request, commands,
-    json_body, protobuf_body, protobuf_commands,
+    Body, Command, Emulated, Encoding, Frame, Malformed, Payload, Publish, Push, Replies, Request,
+    commands, json_body, protobuf_body, protobuf_commands,
 };
 
 const INFO: &str = r#"{"user":"u","client":"c"}"#;
 
-/// Takes any bytes as a frame of either encoding, and panics where a promise is
-/// broken: no more commands than there can be, and what is passed on arrives as
-/// it was in the encoding that it came in.
+/// Takes any bytes as a frame of either encoding, or as a request with one, and
+/// panics where a promise is broken: no more commands than there can be, and what
+/// is passed on arrives as it was in the encoding that it came in.
 pub(crate) fn frame(data: &[u8]) {
+    commands_of(data);
+    emulated(data);
+}
+
+fn commands_of(data: &[u8]) {
     let seen = look_at(protobuf_commands(data), |publish, bytes| {
         let body = protobuf_body(bytes, INFO, 7).expect("a written info");
         let told = tell(Encoding::Protobuf, publish, Body::Protobuf(&body));
@@ -36,6 +41,18 @@ pub(crate) fn frame(data: &[u8]) {
         assert!(contains(&told, bytes), "{data}");
     });
     assert!(seen <= text.split('\n').count());
+}
+
+/// Takes any bytes as a request that speaks for a connection, and what it says
+/// as a frame.
+fn emulated(data: &[u8]) {
+    for encoding in [Encoding::Json, Encoding::Protobuf] {
+        if let Ok(said) = Emulated::parse(data, encoding) {
+            let len = said.session.len() + said.node.len() + said.data.len();
+            assert!(len <= data.len(), "it says no more than was sent");
+            commands_of(&said.data);
+        }
+    }
 }
 
 /// How many there are; calls with what is published.
