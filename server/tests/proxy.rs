@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "each test uses a part of it")]
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -540,6 +541,24 @@ fn clients_that_speak_protobuf_may_say_what_is_not_json() {
         client.expect_binary(),
         *b"\x08\x08\x02\x6a\x04\x0a\x02\x00\xff"
     );
+}
+
+#[test]
+fn clients_that_can_not_upgrade_are_asked_about_too() {
+    let application = Application::start(|_| Answer::result(&json!({ "user": "a", "data": "in" })));
+    let events = "['connect']\nheaders = ['Cookie']";
+    let toml = format!("{ANONYMOUS}routes.http_stream = true\n");
+    let chat = start("stream", &application, events, &toml);
+    let body = json!({ "id": 1, "connect": {} }).to_string();
+    let head = "POST /connection/http_stream HTTP/1.1\r\nHost: a\r\nCookie: s=1\r\n";
+    let mut stream = dial(chat.serving.addr);
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).expect("it is taken");
+    let mut lines = BufReader::new(stream).lines();
+    let is_reply = |line: &String| line.contains("\"data\":\"in\"");
+    assert!(lines.any(|line| is_reply(&line.expect("a line"))));
+    let seen = application.about("connect");
+    assert_eq!(seen[0].body["transport"], "http_stream");
+    assert_eq!(seen[0].headers["cookie"], "s=1");
 }
 
 #[test]
