@@ -190,7 +190,10 @@ test("a slow receiver costs what its queue can not hold, and the chat nothing", 
     const [ann, bob] = [await join(server, "ann"), await join(server, "bob")];
     const { sub } = await ann.subscribe("room");
     const { received } = await bob.subscribe("room");
-    for (let n = 0; n < 200; n += 1) await sub.publish({ n });
+    await sub.publish({ n: 0 });
+    await becomes(1, () => metric(server, "hioload_notify_underway{"));
+    // That one is at the receiver, and twenty wait.
+    for (let n = 1; n < 200; n += 1) await sub.publish({ n });
     const all = await received.atLeast(200);
     assert.deepEqual(all.map(({ data }) => data.n), Array.from({ length: 200 }, (_, n) => n));
     await becomes(179, () => metric(server, "events_total", "dropped"));

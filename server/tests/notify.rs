@@ -427,11 +427,12 @@ fn a_slow_receiver_fills_its_queue_and_nothing_else() {
     let more = signed("batch_max = 1\nqueue = 5\ntimeout = '60s'");
     let chat = Chat::start("slow", &webhook(&receiver, "['publish']", &more));
     let mut ann = chat.connected("ann");
-    for n in 0..50 {
+    ann.publish("room", &json!(0));
+    receiver.at_least(1);
+    // That one is at the receiver, and five wait.
+    for n in 1..50 {
         ann.publish("room", &json!(n));
     }
-    // One is at the receiver, and five wait.
-    receiver.at_least(1);
     let metric = |name: &str| chat.serving().metric(name);
     until_equal("queued", &5, || metric("hioload_notify_queued"));
     chat.until("webhook", "dropped", 44);
