@@ -538,6 +538,29 @@ mod tests {
     }
 
     #[test]
+    fn the_documented_example_states_the_defaults() {
+        let example = include_str!("../../hioload-server.toml");
+        let mut blocks = example.split("\n\n");
+        let block = blocks.find(|block| block.contains("# [[application]]"));
+        let lines = block.expect("an example").lines();
+        let lines = lines.filter_map(|line| line.strip_prefix("# "));
+        let lines = lines.skip_while(|line| !line.starts_with('['));
+        let documented: String = lines.flat_map(|line| [line, "\n"]).collect();
+        let least = "[[application]]\nname = 'app'\n\
+                     endpoints = ['http://127.0.0.1:3000/centrifugo/{event}']\n\
+                     events = ['connect', 'subscribe', 'publish', 'rpc']";
+        assert_eq!(of(&documented).unwrap(), of(least).unwrap());
+        // Each setting is there, by its name in what is printed of them.
+        let printed = format!("{:?}", of(least).unwrap());
+        let fields = printed
+            .split([' ', '{'])
+            .filter_map(|word| word.strip_suffix(':'));
+        for field in fields.filter(|field| field.chars().all(|c| c.is_lowercase() || c == '_')) {
+            assert!(documented.contains(&format!("{field} = ")), "{field}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_named() {
         let rpc = format!("{GOOD}events = ['rpc']\n");
         let other = "[[application]]\nname = 'b'\nendpoints = ['http://h']\nevents = ['rpc']\n";
