@@ -140,18 +140,7 @@ impl Outbox {
     /// As [`append_frame`](Self::append_frame), without its first `skipped`
     /// bytes.
     pub(crate) fn append_tail(&mut self, frame: &Frame, skipped: usize, pool: &mut OutboxPool) {
-        let bytes = &frame.bytes()[skipped..];
-        let short = u32::try_from(skipped)
-            .ok()
-            .filter(|_| bytes.len() > COPY_LIMIT);
-        let Some(skipped) = short else {
-            return self.append(bytes, pool);
-        };
-        self.count(bytes.len(), pool);
-        let queue = self
-            .queue
-            .get_or_insert_with(|| pool.queues.pop().unwrap_or_default());
-        queue.push_back(Segment::Tail(frame.clone(), skipped));
+        self.append_frame(&frame.tail(skipped), pool);
     }
 
     /// The driver sent `bytes`; an empty queue goes back to the pool.
