@@ -18,9 +18,6 @@ pub enum Segment {
     Chunk(Chunk),
     /// Bytes encoded once for many connections, passed by reference.
     Frame(Frame),
-    /// As [`Frame`](Self::Frame), without its first bytes: for who frames the
-    /// same payload in another way. More than it has are all of it.
-    Tail(Frame, u32),
 }
 
 impl Segment {
@@ -30,10 +27,6 @@ impl Segment {
         match self {
             Self::Chunk(chunk) => chunk.bytes(),
             Self::Frame(frame) => frame.bytes(),
-            Self::Tail(frame, skipped) => {
-                let bytes = frame.bytes();
-                bytes.get(*skipped as usize..).unwrap_or_default()
-            }
         }
     }
 }

@@ -41,7 +41,8 @@ impl Framing {
 /// connection: [`open`](crate::App::open) is called next, then what hubs
 /// [deliver](crate::App::deliver), [`drain`](crate::App::drain) and at the end
 /// [`close`](crate::App::close); timers, references and
-/// [`Turn::conn`](crate::Turn::conn) reach it like any other.
+/// [`Turn::conn`](crate::Turn::conn) reach it like any other. Given anywhere else
+/// it ends at once.
 ///
 /// - [`Conn::close`](crate::Conn::close) sends what was queued, then the
 ///   [farewell](Self::farewell), since there is no Close frame, and ends the

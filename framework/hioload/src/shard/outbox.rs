@@ -138,16 +138,7 @@ impl Outbox {
     /// As [`append_frame`](Self::append_frame), without its first `skipped`
     /// bytes.
     pub(crate) fn append_tail(&mut self, frame: &Frame, skipped: usize, pool: &mut OutboxPool) {
-        let bytes = &frame.bytes()[skipped..];
-        let short = u32::try_from(skipped)
-            .ok()
-            .filter(|_| bytes.len() > COPY_LIMIT);
-        let Some(skipped) = short else {
-            return self.append(bytes, pool);
-        };
-        let queue = self.queued(bytes.len(), pool);
-        let tail = Segment::Tail(frame.clone(), skipped);
-        queue.segments.push_back(tail);
+        self.append_frame(&frame.tail(skipped), pool);
     }
 
     /// The driver sent `bytes`; a queue of which all is sent goes back to the
