@@ -467,6 +467,23 @@ fn several_commands_come_and_go_in_one_frame() {
 }
 
 #[test]
+fn what_is_asked_along_with_a_refused_connect_is_passed_over() {
+    let chat = Chat::start("along", &with_secret(OPEN));
+    let mut peer = chat.open();
+    let token = token(&json!({ "sub": "ann", "exp": 1 }));
+    let connect = json!({ "id": 1, "connect": { "token": token } });
+    let subscribe = json!({ "id": 2, "subscribe": { "channel": "a" } });
+    peer.client.text(&format!("{connect}\n{subscribe}"));
+    let reply: Value = serde_json::from_str(&peer.client.expect_text()).expect("JSON");
+    assert_eq!(
+        (&reply["id"], &reply["error"]["code"]),
+        (&json!(1), &json!(109))
+    );
+    // Nothing but that, and an end that lets it come back.
+    peer.client.close_and_wait();
+}
+
+#[test]
 fn an_epoch_that_was_never_known_is_a_wish_for_all_that_is_kept() {
     let chat = Chat::start("epoch", &with_secret(OPEN));
     let mut peer = chat.connected("ann");

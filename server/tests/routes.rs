@@ -205,7 +205,13 @@ fn a_server_without_room_is_not_ready() {
 
 #[test]
 fn the_dashboard_asks_for_metrics_that_exist() {
-    let serving = Serving::start(&["--dev"]);
+    // Some are there only if there is something to count.
+    let file = File::new(
+        "dashboard",
+        "[[application]]\nname = 'app'\nendpoints = ['http://127.0.0.1:9/']\nevents = ['rpc']\n\
+         [[webhook]]\nname = 'app'\nurl = 'http://127.0.0.1:9/'\nevents = ['mention']\n",
+    );
+    let serving = Serving::start(&["--dev", "--config", file.path()]);
     let exported = get(serving.addr, "/metrics");
     let known: BTreeSet<&str> = exported
         .text()

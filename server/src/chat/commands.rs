@@ -9,7 +9,7 @@ use hioload_centrifugo::{
 };
 
 use super::Chat;
-use super::client::Client;
+use super::client::{Client, Stage};
 use super::history::{Outgoing, Query};
 use super::journal::Carried;
 use super::rules::{Act, Asker};
@@ -29,6 +29,11 @@ impl Chat {
         self.counters.command(&request);
         if let Request::Connect(connect) = &request {
             return self.connect(conn, client, id, connect, replies);
+        }
+        if let Stage::Refused { .. } = client.stage {
+            // Sent along with the connect command, by a client that hoped for the
+            // best. An error code would keep it from coming back with a new token.
+            return Ok(());
         }
         if !client.is_in() {
             return Err(Disconnect::BadRequest);
