@@ -129,16 +129,26 @@ fn tokens_by_public_keys_and_key_sets_let_in() {
 
 #[test]
 fn a_token_subscribes_to_what_its_subs_name_with_what_they_say() {
-    let chat = Chat::start("subs", &format!("client.token_secret = '{SECRET}'\n"));
+    let channel = "[channel]\npresence = true\nallow_presence = 'subscriber'\n";
+    let toml = format!("client.token_secret = '{SECRET}'\n{channel}");
+    let chat = Chat::start("subs", &toml);
     let mut peer = chat.open();
     let token = token(&json!({ "sub": "42", "channels": ["a"], "subs": {
         "b": { "info": { "role": "guest" }, "data": { "motd": "hi" } },
+        "c": { "override": { "presence": { "value": false } } },
     } }));
     let reply = peer.ask(&json!({ "id": 1, "connect": { "token": token } }));
-    let subs = reply["connect"]["subs"].as_object().expect("two");
-    assert_eq!(subs.keys().collect::<Vec<_>>(), ["a", "b"]);
+    let subs = reply["connect"]["subs"].as_object().expect("three");
+    assert_eq!(subs.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
     assert_eq!(subs["b"]["data"], json!({ "motd": "hi" }));
     assert_eq!(subs["a"].get("data"), None);
+    let mut presence = |channel: &str| {
+        let reply = peer.ask(&json!({ "id": 2, "presence": { "channel": channel } }));
+        reply["presence"]["presence"]
+            .as_object()
+            .map_or(0, |list| list.len())
+    };
+    assert_eq!(["a", "b", "c"].map(&mut presence), [1, 1, 0]);
     chat.refused(
         &self::token(&json!({ "subs": { "b": { "infos": 1 } } })),
         3500,

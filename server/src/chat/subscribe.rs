@@ -52,6 +52,7 @@ impl From<SubClaims> for Grant {
         Self {
             info: claims.info,
             data: claims.data,
+            options: claims.options,
             ..Self::default()
         }
     }
@@ -123,6 +124,7 @@ impl Chat {
             match verifier.subscription(&wish.token, &client.user, channel) {
                 Ok((claims, expiry)) => {
                     granted.grant.info = claims.info;
+                    granted.grant.options = claims.options;
                     granted.grant.expiry = expiry;
                     granted.by = GrantedBy::Token;
                 }

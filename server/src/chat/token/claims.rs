@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Fault;
 use crate::chat::deadlines::after;
+use crate::proxy::Override;
 
 /// Seconds that something granted may last at most: a year, lest a token by
 /// mistake overflows what counts time.
@@ -47,6 +48,9 @@ pub(in crate::chat) struct SubClaims {
     pub(in crate::chat) info: Option<Box<RawValue>>,
     /// Told to the client with the beginning.
     pub(in crate::chat) data: Option<Box<RawValue>>,
+    /// What is otherwise than in the channel's namespace.
+    #[serde(rename = "override")]
+    pub(in crate::chat) options: Override,
 }
 
 /// What the token of a subscription says.
@@ -63,6 +67,9 @@ pub(in crate::chat) struct SubscriptionClaims {
     expire_at: Option<u64>,
     /// Told to others in the channel.
     pub(in crate::chat) info: Option<Box<RawValue>>,
+    /// As [`SubClaims::options`].
+    #[serde(default, rename = "override")]
+    pub(in crate::chat) options: Override,
 }
 
 /// When something granted ends.

@@ -107,7 +107,8 @@ fn what_is_over_is_told_from_what_is_not_ours() {
     for claims in [
         json!({ "exp": "soon" }),
         json!({ "nbf": 4_102_444_800_u64 }),
-        json!({ "subs": { "a": { "override": {} } } }),
+        json!({ "subs": { "a": { "overrides": {} } } }),
+        json!({ "subs": { "a": { "override": 1 } } }),
     ] {
         assert_eq!(refused(&signed(&claims)), Refused::Invalid, "{claims}");
     }
