@@ -10,6 +10,11 @@ use crate::timer::Due;
 const FIRED_PER_TURN: usize = 4096;
 
 impl<A: App> ShardCore<A> {
+    /// Drops what timers were about that were cancelled in this turn.
+    pub(crate) fn settle(&mut self) {
+        self.cx.agenda.settle();
+    }
+
     /// Does what the app's timers are about.
     pub(super) fn fire_scheduled(&mut self) {
         // One that is set now and due at once waits for the next turn.

@@ -135,6 +135,7 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         if self.core.take_stop_asked() {
             self.stop.ask();
         }
+        self.core.settle();
         self.flush();
         for shard in self.core.take_wakes() {
             self.driver.wake(&self.peers.wakers[shard]);

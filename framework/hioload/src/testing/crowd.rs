@@ -115,6 +115,7 @@ impl<A: App> Crowd<A> {
         self.core.fire_timers();
         self.core.exchange();
         self.core.run_tasks();
+        self.core.settle();
         let mut total = 0;
         while let Some(token) = self.core.next_touched() {
             let Some((link, cx)) = self.core.link(token) else {

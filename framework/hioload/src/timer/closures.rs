@@ -17,6 +17,9 @@ const LARGEST: usize = 64;
 /// Places that a store keeps when its last closure is gone.
 const KEPT: usize = 1024;
 
+/// Closures whose timers were cancelled that wait to be dropped together.
+const BATCH: usize = 64;
+
 /// Where a closure is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stored {
@@ -25,17 +28,34 @@ pub(super) struct Stored {
 }
 
 /// Closures of every type that a program schedules.
+///
+/// To drop one is to wait for the memory it lies in, and for the call that knows
+/// its type; to drop several of one type together is to wait about as long once.
+/// So those of cancelled timers are dropped in batches, and by the end of the
+/// turn.
 pub(super) struct Closures {
-    stores: Vec<Box<dyn Store>>,
+    stores: Vec<Typed>,
+    /// Those with closures that are to be dropped, each once.
+    unsettled: Vec<u16>,
     by_type: HashMap<TypeId, u16>,
     /// That of the closure before, as most are of the same type.
     last: Option<(TypeId, u16)>,
+}
+
+/// The closures of one type.
+struct Typed {
+    store: Box<dyn Store>,
+    /// Where those are that are to be dropped.
+    doomed: Vec<u32>,
+    /// In the list of such stores.
+    is_unsettled: bool,
 }
 
 impl Closures {
     pub(super) fn new() -> Self {
         Self {
             stores: Vec::new(),
+            unsettled: Vec::new(),
             by_type: HashMap::new(),
             last: None,
         }
@@ -51,12 +71,33 @@ impl Closures {
 
     /// Takes a closure, to be run.
     pub(super) fn take(&mut self, stored: Stored) -> Option<Box<dyn Deferred>> {
-        self.stores[usize::from(stored.store)].take(stored.place)
+        self.stores[usize::from(stored.store)]
+            .store
+            .take(stored.place)
     }
 
-    /// Drops a closure.
+    /// Drops a closure, together with others or by the next
+    /// [`settle`](Self::settle).
+    #[inline]
     pub(super) fn discard(&mut self, stored: Stored) {
-        self.stores[usize::from(stored.store)].discard(stored.place);
+        let typed = &mut self.stores[usize::from(stored.store)];
+        typed.doomed.push(stored.place);
+        if typed.doomed.len() == BATCH {
+            typed.store.discard(&mut typed.doomed);
+        } else if !typed.is_unsettled {
+            typed.is_unsettled = true;
+            self.unsettled.push(stored.store);
+        }
+    }
+
+    /// Drops what is to be dropped.
+    #[inline]
+    pub(super) fn settle(&mut self) {
+        while let Some(store) = self.unsettled.pop() {
+            let typed = &mut self.stores[usize::from(store)];
+            typed.is_unsettled = false;
+            typed.store.discard(&mut typed.doomed);
+        }
     }
 
     fn place<F: Deferred + 'static>(&mut self, closure: F) -> Stored {
@@ -65,7 +106,7 @@ impl Closures {
             Some((last, store)) if last == of => store,
             _ => self.store::<F>(),
         };
-        let places: &mut dyn Any = &mut *self.stores[usize::from(store)];
+        let places: &mut dyn Any = &mut *self.stores[usize::from(store)].store;
         let places = places.downcast_mut::<Places<F>>();
         let place = places.expect("the store of this type").insert(closure);
         Stored { store, place }
@@ -76,7 +117,11 @@ impl Closures {
         let of = TypeId::of::<F>();
         let store = *self.by_type.entry(of).or_insert_with(|| {
             let store = u16::try_from(self.stores.len());
-            self.stores.push(Box::new(Places::<F>::new()));
+            self.stores.push(Typed {
+                store: Box::new(Places::<F>::new()),
+                doomed: Vec::new(),
+                is_unsettled: false,
+            });
             store.expect("a program schedules fewer than 65,536 types of closures")
         });
         self.last = Some((of, store));
@@ -86,7 +131,8 @@ impl Closures {
 
 trait Store: Any {
     fn take(&mut self, place: u32) -> Option<Box<dyn Deferred>>;
-    fn discard(&mut self, place: u32);
+    /// Drops the closures at these places, of which none are left in the list.
+    fn discard(&mut self, places: &mut Vec<u32>);
 }
 
 impl<F: Deferred + 'static> Store for Places<F> {
@@ -95,8 +141,8 @@ impl<F: Deferred + 'static> Store for Places<F> {
         Some(Box::new(closure))
     }
 
-    fn discard(&mut self, place: u32) {
-        self.discard(place);
+    fn discard(&mut self, places: &mut Vec<u32>) {
+        self.discard(places);
     }
 }
 
@@ -132,15 +178,24 @@ impl<T> Places<T> {
         value
     }
 
-    /// Drops a value where it lies. To move it out first would write an empty
+    /// Drops values where they lie. To move one out first would write an empty
     /// one and read it back, which waits for all writes before.
-    pub(super) fn discard(&mut self, place: u32) {
-        self.values[place as usize] = None;
-        self.vacated(place);
+    fn discard(&mut self, places: &mut Vec<u32>) {
+        // One by one off the list: should one panic, it is not dropped again.
+        while let Some(place) = places.pop() {
+            self.free.push(place);
+            self.values[place as usize] = None;
+        }
+        self.shrink();
     }
 
     fn vacated(&mut self, place: u32) {
         self.free.push(place);
+        self.shrink();
+    }
+
+    /// Lets go of the room when nothing is in it.
+    fn shrink(&mut self) {
         if self.free.len() == self.values.len() && self.values.len() > KEPT {
             *self = Self::new();
         }

@@ -61,7 +61,8 @@ impl<S: 'static> Scheduler<'_, '_, S> {
     }
 
     /// Cancels a timer; `false` if it has fired for the last time or was
-    /// cancelled. One that repeats may cancel itself.
+    /// cancelled. One that repeats may cancel itself. Its closure is dropped by
+    /// the end of the shard's turn.
     pub fn cancel(&mut self, timer: Timer) -> bool {
         self.turn.cx.agenda.cancel(timer)
     }
