@@ -3,9 +3,27 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createWriteStream, existsSync } from "node:fs";
 import http from "node:http";
+import net from "node:net";
 import { createInterface } from "node:readline";
 
 const START_TIMEOUT = 15_000;
+
+// Below those that the kernel gives to clients: while a server is away, one of those that
+// come back to it may not take its port for an address of its own.
+const PORTS = { first: 20_000, count: 12_000 };
+
+/** A free port that stays free for a server's next run. */
+async function freePort() {
+  for (;;) {
+    const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    const probe = net.createServer();
+    const free = await new Promise((resolve) => {
+      probe.once("error", () => resolve(false));
+      probe.listen({ host: "127.0.0.1", port }, () => probe.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
 
 const running = new Set();
 process.on("exit", () => { for (const child of running) child.kill("SIGKILL"); });
@@ -33,6 +51,7 @@ export class ServerProcess {
 
   /** Starts on the port of the previous run, or on any free one the first time. */
   async start() {
+    this.port ||= await freePort();
     const child = spawn(this.binary, ["--listen", `127.0.0.1:${this.port}`, "--shards", "2", ...this.options], { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.env } });
     this.#child = child;
     running.add(child);

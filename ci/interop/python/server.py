@@ -3,8 +3,10 @@
 import asyncio
 import atexit
 import os
+import random
 import re
 import signal
+import socket
 import sys
 import tempfile
 import unittest
@@ -15,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[3]
 ARTIFACTS = ROOT / "ci" / "artifacts"
 BINARY = Path(os.environ.get("HIOLOAD_SERVER", ROOT / "target" / "release" / "hioload-server"))
 LISTENING = re.compile(rb"listening on http://127\.0\.0\.1:(\d+)")
+
+# Below those that the kernel gives to clients: while a server is away, one of those that
+# come back to it may not take its port for an address of its own.
+PORTS = range(20_000, 32_000)
 
 _running = set()
 
@@ -31,10 +37,22 @@ atexit.register(_end_all)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
+def free_port():
+    """A free port that stays free for a server's next run."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+
+
 class Server:
     def __init__(self, name, *options):
         self.options = options
-        self.port = 0
+        self.port = free_port()
         self._process = None
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         self._log = (ARTIFACTS / f"interop-python-{name}.log").open("wb")
@@ -47,7 +65,7 @@ class Server:
         return f"ws://127.0.0.1:{self.port}{path}"
 
     async def start(self):
-        """Starts on the port of the previous run, or on any free one the first time."""
+        """Starts on the port that it has in every run."""
         listen = f"127.0.0.1:{self.port}"
         self._process = await asyncio.create_subprocess_exec(
             BINARY, "--listen", listen, "--shards", "2", *self.options,
