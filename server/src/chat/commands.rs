@@ -30,13 +30,12 @@ impl Chat {
         if let Request::Connect(connect) = &request {
             return self.connect(conn, client, id, connect, replies);
         }
-        if let Stage::Refused { .. } = client.stage {
+        match client.stage {
+            Stage::In | Stage::Connecting(_) => {}
             // Sent along with the connect command, by a client that hoped for the
             // best. An error code would keep it from coming back with a new token.
-            return Ok(());
-        }
-        if !client.is_in() {
-            return Err(Disconnect::BadRequest);
+            Stage::Refused { .. } => return Ok(()),
+            _ => return Err(Disconnect::BadRequest),
         }
         let rates = &self.rules.settings().client.rates;
         if let Err(error) = client.rates.admit(&request, rates, conn.now())? {
