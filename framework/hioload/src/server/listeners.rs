@@ -1,7 +1,9 @@
 //! Listening sockets: bound, inherited, or taken over; and which shard accepts
 //! from which.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::time::Duration;
 
 use hioload_platform::hand_over::Passed;
 use hioload_platform::inherit::{self, Inherited};
@@ -250,15 +252,35 @@ fn local_addr(listener: &Listener) -> Result<SocketAddr> {
     })
 }
 
+/// How often a port is looked at that somebody has: for half a second.
+const LOOKS: u32 = 25;
+
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
+
 /// The shards share a port, and the kernel would let another server of the
 /// same user share it too: one started by mistake would silently take a
 /// part of the connections. A listener that shares with nobody finds it.
+///
+/// A process that has ended may hold its port for a moment still: the kernel
+/// takes an io_uring apart after its process is gone.
+#[expect(clippy::disallowed_methods, reason = "no shard runs yet")]
 fn check_free(addr: SocketAddr) -> Result<()> {
-    if addr.port() != 0 {
-        drop(Listener::bind(&ListenOptions {
-            reuse_port: false,
-            ..ListenOptions::new(addr)
-        })?);
+    if addr.port() == 0 {
+        return Ok(());
     }
-    Ok(())
+    let alone = ListenOptions {
+        reuse_port: false,
+        ..ListenOptions::new(addr)
+    };
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        match Listener::bind(&alone) {
+            Ok(_free) => return Ok(()),
+            Err(error) if error.source.kind() != ErrorKind::AddrInUse || looks == LOOKS => {
+                return Err(error.into());
+            }
+            Err(_in_use) => std::thread::sleep(BETWEEN_LOOKS),
+        }
+    }
 }
