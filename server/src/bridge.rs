@@ -32,3 +32,9 @@ impl Bridge {
         self.0.handle().clone()
     }
 }
+
+/// Names the cryptography of HTTP's clients, which come without any.
+pub(crate) fn provide_crypto() {
+    // It fails where it was named before.
+    let _there = rustls::crypto::ring::default_provider().install_default();
+}

@@ -117,8 +117,9 @@ fn who_is_not_let_in_is_told_why() {
     let refused = |data: &str| {
         let mut peer = chat.open();
         let reply = peer.ask(&json!({ "id": 1, "connect": { "data": data } }));
-        // It may only leave.
+        // What it sent along is passed over; it may only leave.
         peer.tell(&json!({ "id": 2, "ping": {} }));
+        peer.tell(&json!({ "id": 3, "connect": {} }));
         assert_eq!(peer.client.expect_close(), 3501);
         reply["error"].clone()
     };

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::deliver::Tried;
 use super::event::Event;
 use super::sign::signature;
+use crate::bridge;
 use crate::config::Webhook;
 
 /// Names a batch, the same one each time it is tried.
@@ -48,8 +49,7 @@ impl Delivery {
 
 impl Poster {
     pub(super) fn new(settings: &Webhook) -> Result<Self, reqwest::Error> {
-        // The one that is built in; a second time it is there already.
-        let _there = rustls::crypto::ring::default_provider().install_default();
+        bridge::provide_crypto();
         let mut builder = Client::builder()
             .user_agent(concat!("hioload-server/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())

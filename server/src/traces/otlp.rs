@@ -1,24 +1,32 @@
 //! Spans of sampled connections, to an OpenTelemetry collector.
 
+use std::error::Error;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use opentelemetry::Context;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor,
 };
+use reqwest::blocking::Client;
+use reqwest::redirect::Policy;
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
+use crate::bridge;
 use crate::config::SettingsError;
 use crate::log::AnyLayer;
 
 /// How long the end of the server waits for the last spans to be taken.
 const LAST: Duration = Duration::from_secs(5);
+
+/// How long the collector may take for a batch, as the OpenTelemetry specification
+/// has it.
+const POST: Duration = Duration::from_secs(10);
 
 /// The spans' way out.
 pub(crate) struct Traces {
@@ -56,12 +64,7 @@ impl Traces {
     /// Begins to export, on threads of its own: they must not exist before the
     /// signals are held back, which would end the process there.
     pub(crate) fn begin(&self) {
-        let exporter = SpanExporter::builder()
-            .with_http()
-            .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(&self.endpoint)
-            .build();
-        match exporter {
+        match self.exporter() {
             Ok(exporter) => {
                 let mut processor = BatchSpanProcessor::builder(exporter).build();
                 processor.set_resource(&resource());
@@ -73,6 +76,25 @@ impl Traces {
                 "connections are not traced to the collector"
             ),
         }
+    }
+
+    fn exporter(&self) -> Result<SpanExporter, Box<dyn Error>> {
+        Ok(SpanExporter::builder()
+            .with_http()
+            .with_http_client(self.client()?)
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(&self.endpoint)
+            .build()?)
+    }
+
+    fn client(&self) -> Result<Client, reqwest::Error> {
+        bridge::provide_crypto();
+        let mut client = Client::builder().redirect(Policy::none()).timeout(POST);
+        if !self.endpoint.starts_with("https:") {
+            // Nobody's certificate is looked at, so there need not be any.
+            client = client.tls_certs_only([]);
+        }
+        client.build()
     }
 
     /// Hands over what is left.
