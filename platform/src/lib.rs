@@ -22,6 +22,7 @@ pub mod error;
 pub mod hand_over;
 pub mod inherit;
 pub mod limits;
+pub mod memory;
 pub mod placement;
 pub mod probe;
 pub mod signals;

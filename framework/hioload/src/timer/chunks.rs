@@ -64,6 +64,8 @@ impl Swept {
 /// Those who sit there.
 pub(super) trait Seated {
     fn move_to(&mut self, timer: u32, seat: u32);
+    /// It is touched soon.
+    fn prefetch(&self, timer: u32);
 }
 
 impl Chunks {
@@ -94,12 +96,13 @@ impl Chunks {
     }
 
     /// Takes the first timer off a list.
-    pub(super) fn pop(&mut self, list: &mut List) -> Option<u32> {
+    pub(super) fn pop(&mut self, list: &mut List, timers: &impl Seated) -> Option<u32> {
         while !list.is_empty() {
             let taken = self.taken[list.head as usize];
             let seat = list.head * SEATS + taken.trailing_zeros();
             if taken.count_ones() <= 1 {
                 self.behead(list);
+                self.prefetch(list.head, timers);
             }
             if taken != 0 {
                 self.vacate(seat);
@@ -138,6 +141,9 @@ impl Chunks {
             return None;
         }
         let chunk = self.next[before as usize];
+        if chunk != list.tail() {
+            self.prefetch(self.next[chunk as usize], timers);
+        }
         let (room, wanted) = (self.taken[before as usize], self.taken[chunk as usize]);
         if room.count_ones() + wanted.count_ones() > SEATS {
             return Some(Swept(chunk));
@@ -153,6 +159,19 @@ impl Chunks {
         }
         self.release(chunk);
         Some(swept)
+    }
+
+    /// The timers of a chunk are touched soon: among a million they are not in a
+    /// cache, and to wait for all of them together takes as long as for one.
+    fn prefetch(&self, chunk: u32, timers: &impl Seated) {
+        let Some(&taken) = self.taken.get(chunk as usize) else {
+            return;
+        };
+        let mut taken = taken;
+        while taken != 0 {
+            timers.prefetch(self.seats[(chunk * SEATS + taken.trailing_zeros()) as usize]);
+            taken &= taken - 1;
+        }
     }
 
     /// Moves the timers of a chunk, in their order, to the seats from `to` on.
@@ -236,6 +255,8 @@ mod tests {
         fn move_to(&mut self, timer: u32, seat: u32) {
             self.insert(timer, seat);
         }
+
+        fn prefetch(&self, _timer: u32) {}
     }
 
     fn sweep(chunks: &mut Chunks, list: &mut List, seats: &mut HashMap<u32, u32>) {
@@ -268,7 +289,7 @@ mod tests {
             retain(&mut chunks, &mut seats, |timer| timer % every == 0);
             sweep(&mut chunks, &mut list, &mut seats);
             assert!(chunks.seats() <= 2 * seats.len() + 2 * SEATS as usize);
-            let left = std::iter::from_fn(|| chunks.pop(&mut list));
+            let left = std::iter::from_fn(|| chunks.pop(&mut list, &seats));
             assert!(left.eq((0..1000).filter(|timer| timer % every == 0)));
             assert_eq!(chunks.seats(), 0);
             seats.clear();
@@ -303,7 +324,7 @@ mod tests {
             }
             let mut expected: Vec<u32> = seats.keys().copied().collect();
             expected.sort_unstable();
-            let left: Vec<u32> = std::iter::from_fn(|| chunks.pop(&mut list)).collect();
+            let left: Vec<u32> = std::iter::from_fn(|| chunks.pop(&mut list, &seats)).collect();
             prop_assert_eq!(left, expected);
             prop_assert_eq!(chunks.seats(), 0);
         }

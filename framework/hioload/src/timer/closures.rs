@@ -7,6 +7,8 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 
+use hioload_platform::memory::prefetch;
+
 use crate::shard::Deferred;
 
 /// Closures up to this size lie in a store, larger ones in a box that lies in
@@ -169,6 +171,9 @@ impl<T> Places<T> {
             return place.expect("fewer values than timers");
         };
         self.values[place as usize] = Some(value);
+        if let Some(&next) = self.free.last() {
+            prefetch(&self.values[next as usize]);
+        }
         place
     }
 
@@ -181,6 +186,9 @@ impl<T> Places<T> {
     /// Drops values where they lie. To move one out first would write an empty
     /// one and read it back, which waits for all writes before.
     fn discard(&mut self, places: &mut Vec<u32>) {
+        for &place in &*places {
+            prefetch(&self.values[place as usize]);
+        }
         // One by one off the list: should one panic, it is not dropped again.
         while let Some(place) = places.pop() {
             self.free.push(place);

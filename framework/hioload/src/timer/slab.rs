@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use hioload_platform::memory::prefetch;
+
 use super::chunks::Seated;
 use super::levels::LAST_TICK;
 use super::wheel::Tick;
@@ -118,10 +120,11 @@ impl<T> Slab<T> {
         let entry = &mut self.entries[index as usize];
         self.free = entry.seat;
         entry.value = Some(value);
-        TimerId {
-            index,
-            generation: entry.generation,
+        let generation = entry.generation;
+        if let Some(next) = self.entries.get(self.free as usize) {
+            prefetch(next);
         }
+        TimerId { index, generation }
     }
 
     #[inline(never)]
@@ -207,6 +210,10 @@ impl<T> Slab<T> {
 impl<T> Seated for Slab<T> {
     fn move_to(&mut self, timer: u32, seat: u32) {
         self.entries[timer as usize].seat = seat;
+    }
+
+    fn prefetch(&self, timer: u32) {
+        prefetch(&self.entries[timer as usize]);
     }
 }
 

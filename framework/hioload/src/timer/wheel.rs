@@ -179,7 +179,7 @@ impl<T> Wheel<T> {
                     }
                 }
             }
-            let Some(index) = self.levels.pop_due() else {
+            let Some(index) = self.levels.pop_due(&self.slab) else {
                 continue;
             };
             let due = self.slab.due(index);
@@ -209,7 +209,7 @@ impl<T> Wheel<T> {
             return;
         }
         let mut list = self.levels.take(place);
-        while let Some(index) = self.levels.pop(&mut list) {
+        while let Some(index) = self.levels.pop(&mut list, &self.slab) {
             self.link(index, self.slab.due(index));
         }
     }
