@@ -1,8 +1,9 @@
 //! What an echo costs with each way that `io_uring` offers to receive and send.
 //!
 //! Each mode has a ring and connections of its own, and the modes take turns.
-//! `echo_modes [ROUNDS]` prints CPU time per message, of the ring's thread and of
-//! the kernel's polling thread where there is one. Bytes are only counted: this
+//! `echo_modes [ROUNDS [rings|sends|gathers|latency]]` prints CPU time per message, of the ring's thread and of
+//! the kernel's polling thread where there is one, and how long one message takes
+//! there and back with each way to wait for it. Bytes are only counted: this
 //! measures the kernel.
 
 #[cfg(target_os = "linux")]

@@ -6,6 +6,8 @@
 )]
 #[path = "../raw_echo/buffers.rs"]
 mod buffers;
+#[path = "latency.rs"]
+mod latency;
 #[path = "ring.rs"]
 mod ring;
 
@@ -14,7 +16,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
-use ring::{Gather, Mode, Ring};
+use ring::{Gather, Mode, Ring, Wait};
 
 /// As the driver, but for its descriptors: everything else is compared with it.
 const BASE: Mode = Mode {
@@ -24,6 +26,7 @@ const BASE: Mode = Mode {
     sqpoll: false,
     multishot: true,
     gather: Gather::Copy,
+    wait: Wait::Sleep,
 };
 
 const RINGS: [Mode; 5] = [
@@ -209,16 +212,28 @@ fn print<'a>(
 }
 
 pub(super) fn run() -> io::Result<()> {
-    let rounds = std::env::args().nth(1).and_then(|text| text.parse().ok());
+    let mut args = std::env::args().skip(1);
+    let rounds = args.next().and_then(|text| text.parse().ok());
     let rounds: usize = rounds.unwrap_or(101);
-    for (connections, message) in [(100, 64), (1000, 64), (100, 1 << 10), (100, 16 << 10)] {
-        costs(&RINGS, connections, message, 1, rounds)?;
+    let part = args.next();
+    let wanted = |name| part.as_deref().is_none_or(|part| part == name);
+    if wanted("rings") {
+        for (connections, message) in [(100, 64), (1000, 64), (100, 1 << 10), (100, 16 << 10)] {
+            costs(&RINGS, connections, message, 1, rounds)?;
+        }
     }
-    for message in [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10] {
-        costs(&SENDS, 16, message, 1, rounds)?;
+    if wanted("sends") {
+        for message in [1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10] {
+            costs(&SENDS, 16, message, 1, rounds)?;
+        }
     }
-    for message in [64, 1 << 10, 4 << 10, 16 << 10] {
-        costs(&GATHERS, 16, message, 16, rounds)?;
+    if wanted("gathers") {
+        for message in [64, 1 << 10, 4 << 10, 16 << 10] {
+            costs(&GATHERS, 16, message, 16, rounds)?;
+        }
+    }
+    if wanted("latency") {
+        latency::run(rounds)?;
     }
     Ok(())
 }

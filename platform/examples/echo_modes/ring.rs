@@ -5,7 +5,7 @@ use std::io;
 use std::net::TcpStream;
 use std::os::fd::AsRawFd as _;
 
-use io_uring::{IoUring, cqueue, opcode, squeue, types};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
 
 use super::buffers::{Buffers, GROUP};
 
@@ -31,6 +31,17 @@ pub(super) struct Mode {
     /// One receive for the life of a connection.
     pub(super) multishot: bool,
     pub(super) gather: Gather,
+    pub(super) wait: Wait,
+}
+
+/// What is done until something arrives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    Sleep,
+    /// Enters the kernel again and again.
+    Ask,
+    /// Looks at the completion queue again and again.
+    Look,
 }
 
 /// How the messages of a burst are sent.
@@ -132,7 +143,22 @@ impl Ring {
 
     /// One turn; how many connections are done.
     fn turn(&mut self, awaited: usize, bytes: usize) -> io::Result<usize> {
-        self.io.submit_and_wait(awaited)?;
+        match self.mode.wait {
+            Wait::Sleep => {
+                self.io.submit_and_wait(awaited)?;
+            }
+            Wait::Ask => {
+                while self.io.completion().is_empty() {
+                    self.ask()?;
+                }
+            }
+            Wait::Look => {
+                self.io.submit()?;
+                while self.io.completion().is_empty() {
+                    std::hint::spin_loop();
+                }
+            }
+        }
         let events: Vec<cqueue::Entry> = self.io.completion().collect();
         let mut done = 0;
         for event in events {
@@ -140,6 +166,14 @@ impl Ring {
         }
         self.buffers.publish();
         Ok(done)
+    }
+
+    /// Submits, and has what is there completed.
+    fn ask(&mut self) -> io::Result<usize> {
+        let queued = u32::try_from(self.io.submission().len()).expect("entries");
+        let submitter = self.io.submitter();
+        // SAFETY: without an argument nothing is read but the queue.
+        unsafe { submitter.enter::<()>(queued, 0, EnterFlags::GETEVENTS.bits(), None) }
     }
 
     /// Whether that was the last send of a connection.
