@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use hioload::backend::Choice;
-use hioload::tls::TlsConfig;
 use hioload::{Config, Echo, Error, HandOverError, ListenerMode, Running, Server};
 use hioload_platform::hand_over::{Predecessor, START, STEP};
 use socket2::{Domain, SockAddr, Socket, Type};
+use support::authority::Authority;
 use support::client::{Client, Seen, dial};
 use support::config;
 use support::wait::until;
@@ -160,12 +160,7 @@ fn more_shards_than_sockets_share_evenly() {
 #[test]
 fn plain_and_tls_stay_what_they_are() {
     let place = Place::new("tls");
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["localhost".into()]).expect("a certificate");
-    let (chain, key) = (place.0.join("cert.pem"), place.0.join("key.pem"));
-    std::fs::write(&chain, cert.pem()).expect("a file");
-    std::fs::write(&key, signing_key.serialize_pem()).expect("a file");
-    let tls = TlsConfig::from_pem_files(&[(chain, key)]).expect("it fits");
+    let tls = Authority::new("hand-over").tls;
     let both = |place: &Place| server(place, config()).listen_tls("127.0.0.1:0", tls.clone());
     let old = both(&place).start(|_| Echo).expect("it starts");
     let (plain, secure) = (old.addrs()[0], old.addrs()[1]);

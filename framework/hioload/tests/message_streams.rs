@@ -13,13 +13,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hioload::http::{Framing, Upload};
-use hioload::tls::TlsConfig;
 use hioload::{
     App, Backpressure, Close, CloseCode, Config, Conn, ConnRef, Message, Prepared, Request,
     Response, Server, Shard,
 };
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::StreamOwned;
+use support::authority::Authority;
 use support::client::{Client, Dial, dial};
 use support::http::{Answer, exchange};
 use support::wait::{PATIENCE, until_equal};
@@ -246,37 +245,15 @@ fn streams_on_all_shards_get_every_message_in_order() {
 
 #[test]
 fn over_tls_they_are_the_same() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let file = |end: &str, content: String| {
-        let name = format!("hioload-messages-{}.{end}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, content).expect("a file");
-        path
-    };
-    let pair = (
-        file("pem", made.cert.pem()),
-        file("key", made.signing_key.serialize_pem()),
-    );
-    let tls = TlsConfig::from_pem_files(&[&pair].map(|(cert, key)| (cert, key)));
-    let tls = tls.expect("a good pair");
-    for path in [pair.0, pair.1] {
-        std::fs::remove_file(path).expect("it was there");
-    }
+    let authority = Authority::new("messages");
     let site = Site::of(
         Server::default()
-            .listen_tls("127.0.0.1:0", tls)
+            .listen_tls("127.0.0.1:0", authority.tls.clone())
             .config(config()),
     );
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a certificate");
-    let trust = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let trust = Arc::new(trust);
     let long = "long ".repeat(50_000);
     for path in PATHS {
-        let name = ServerName::try_from("localhost").expect("a name");
-        let session = ClientConnection::new(Arc::clone(&trust), name).expect("a session");
+        let session = authority.session();
         let mut stream = Stream::over(StreamOwned::new(session, dial(site.addr())), path, "first");
         let reference = site.opened();
         let prepared = Prepared::new(&long);

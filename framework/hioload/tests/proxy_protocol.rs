@@ -8,15 +8,12 @@ mod support;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
-use hioload::tls::TlsConfig;
 use hioload::{App, Config, Conn, Message, Request, Response, Server};
 use hioload_protocol::proxy;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-
+use rustls::StreamOwned;
+use support::authority::Authority;
 use support::client::{Client, Dial};
 use support::http::Answer;
 use support::wait::until_equal;
@@ -240,27 +237,8 @@ fn what_a_client_behind_the_header_forwards_is_not_believed() {
 
 #[test]
 fn the_header_comes_before_tls() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let file = |end: &str, content: String| {
-        let name = format!("hioload-proxy-{}.{end}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, content).expect("a file");
-        path
-    };
-    let cert = file("pem", made.cert.pem());
-    let key = file("key", made.signing_key.serialize_pem());
-    let tls = TlsConfig::from_pem_files(&[(&cert, &key)]).expect("a good pair");
-    for path in [cert, key] {
-        std::fs::remove_file(path).expect("it was there");
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
-    let client = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let client = Arc::new(client);
-    let serving = Serving::start_tls(trusting(true), &tls, |_shard| Who);
-    let name = ServerName::try_from("localhost").expect("a name");
+    let authority = Authority::new("proxy");
+    let serving = Serving::start_tls(trusting(true), &authority.tls, |_shard| Who);
     for (source, named, expected) in [
         (PROXY, Some("192.0.2.7:40000"), "192.0.2.7:40000 127.0.0.2"),
         (STRANGER, None, "127.0.0.1"),
@@ -269,8 +247,7 @@ fn the_header_comes_before_tls() {
         if named.is_some() {
             stream.write_all(&header(named)).expect("it is taken");
         }
-        let session = ClientConnection::new(Arc::clone(&client), name.clone());
-        let mut stream = StreamOwned::new(session.expect("a session"), stream);
+        let mut stream = StreamOwned::new(authority.session(), stream);
         stream.write_all(&request(&[])).expect("it is taken");
         let answer = Answer::read_head(&mut stream);
         let length = answer.header("content-length").expect("a length");
@@ -280,8 +257,7 @@ fn the_header_comes_before_tls() {
         assert!(body.ends_with(expected), "{body}");
     }
     // A TLS hello is no header.
-    let session = ClientConnection::new(client, name).expect("a session");
-    let mut stream = StreamOwned::new(session, from(PROXY, serving.addr()));
+    let mut stream = StreamOwned::new(authority.session(), from(PROXY, serving.addr()));
     assert!(stream.write_all(b"x").is_err(), "no handshake");
     until_equal("missing headers", &1, || failures(&serving, "missing"));
     serving.cut();

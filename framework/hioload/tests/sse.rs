@@ -12,16 +12,14 @@ mod support;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use hioload::hub::{History, Hub, HubId, Position, Slow};
-use hioload::tls::TlsConfig;
 use hioload::{App, Backpressure, CloseCode, Config, Conn, Handle, Message, Request, Response};
 use hioload::{Server, Shard};
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::StreamOwned;
+use support::authority::Authority;
 use support::client::{Client, Dial, dial};
 use support::http::Answer;
 use support::wait::{until, until_equal};
@@ -404,35 +402,15 @@ fn a_hub_that_keeps_the_latest_keeps_it_for_streams() {
 
 #[test]
 fn a_stream_over_tls_is_the_same_and_ends_in_order() {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-    let file = |end: &str, content: String| {
-        let name = format!("hioload-sse-{}.{end}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::write(&path, content).expect("a file");
-        path
-    };
-    let pair = (
-        file("pem", made.cert.pem()),
-        file("key", made.signing_key.serialize_pem()),
-    );
-    let tls = TlsConfig::from_pem_files(&[&pair].map(|(cert, key)| (cert, key)));
-    let tls = tls.expect("a good pair");
-    for path in [pair.0, pair.1] {
-        std::fs::remove_file(path).expect("it was there");
-    }
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).expect("a root");
-    let client = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let authority = Authority::new("sse");
     let config = Config {
         close_timeout: Duration::from_millis(100),
         ..config()
     };
-    let serving = Serving::start_tls(config, &tls, |shard: &Shard| Service(shard.handle()));
-    let name = ServerName::try_from("localhost").expect("a name");
-    let session = ClientConnection::new(Arc::new(client), name).expect("a session");
-    let wire = StreamOwned::new(session, dial(serving.addr()));
+    let serving = Serving::start_tls(config, &authority.tls, |shard: &Shard| {
+        Service(shard.handle())
+    });
+    let wire = StreamOwned::new(authority.session(), dial(serving.addr()));
     let mut stream = Events::over(wire, "/news", "");
     subscribed(&serving, "news", 1);
     let mut publisher = Client::connect(serving.addrs()[1], "/news");

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::ring::{Mode, Ring, Wait};
-use super::{BASE, WARMUP, ended, pairs, print};
+use super::{BASE, SQPOLL, WARMUP, ended, pairs, print};
 
 const WAITS: [Mode; 4] = [
     BASE,
@@ -16,18 +16,11 @@ const WAITS: [Mode; 4] = [
         wait: Wait::Ask,
         ..BASE
     },
-    Mode {
-        name: "SQPOLL",
-        sqpoll: true,
-        defer: false,
-        ..BASE
-    },
+    SQPOLL,
     Mode {
         name: "SQPOLL, no system calls",
-        sqpoll: true,
-        defer: false,
         wait: Wait::Look,
-        ..BASE
+        ..SQPOLL
     },
 ];
 

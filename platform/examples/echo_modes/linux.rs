@@ -29,6 +29,13 @@ const BASE: Mode = Mode {
     wait: Wait::Sleep,
 };
 
+const SQPOLL: Mode = Mode {
+    name: "SQPOLL",
+    sqpoll: true,
+    defer: false,
+    ..BASE
+};
+
 const RINGS: [Mode; 5] = [
     BASE,
     Mode {
@@ -46,12 +53,7 @@ const RINGS: [Mode; 5] = [
         multishot: false,
         ..BASE
     },
-    Mode {
-        name: "SQPOLL",
-        sqpoll: true,
-        defer: false,
-        ..BASE
-    },
+    SQPOLL,
 ];
 
 const SENDS: [Mode; 2] = [

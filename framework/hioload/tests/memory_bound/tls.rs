@@ -2,17 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
 
-use hioload::tls::TlsConfig;
 use hioload::{App, Backpressure, CloseCode, Config, Conn, Message};
 use hioload_protocol::frame::OpCode;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::ClientConnection;
 
 use crate::crowd::{Crowd, Dialing, upgrade};
 use crate::heap::{Growth, alone};
 use crate::support::Serving;
+use crate::support::authority::Authority;
 use crate::support::client::{Client, Dial, frame};
 use crate::{Case, SHARED, config, received, taken};
 
@@ -36,53 +34,6 @@ impl App for Room {
     }
 }
 
-/// A certificate for `localhost`, and clients that trust it.
-struct Authority {
-    tls: TlsConfig,
-    clients: Arc<ClientConfig>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let made =
-            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        let folder = std::env::temp_dir().join(format!("hioload-memory-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let pair = (folder.join("pem"), folder.join("key"));
-        std::fs::write(&pair.0, made.cert.pem()).expect("a file");
-        std::fs::write(&pair.1, made.signing_key.serialize_pem()).expect("a file");
-        let tls = TlsConfig::from_pem_files(&[pair]).expect("a pair");
-        std::fs::remove_dir_all(folder).expect("nobody else's");
-        Self {
-            tls,
-            clients: clients(made.cert.der().clone()),
-        }
-    }
-
-    fn client(&self) -> ClientConnection {
-        let name = ServerName::try_from("localhost").expect("a name");
-        ClientConnection::new(Arc::clone(&self.clients), name).expect("a client")
-    }
-
-    fn hello(&self) -> Vec<u8> {
-        flushed(&mut self.client())
-    }
-}
-
-fn clients(certificate: CertificateDer<'static>) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate).expect("a root");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    // Sessions it would keep to resume them are not the server's memory.
-    config.resumption = rustls::client::Resumption::disabled();
-    Arc::new(config)
-}
-
 /// What a client has to send.
 fn flushed(client: &mut ClientConnection) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -99,7 +50,7 @@ fn open(dialing: Dialing, authority: &Authority) -> (TcpStream, ClientConnection
         ..Dial::default()
     };
     let mut stream = dial.tcp(dialing.addr).expect("the server accepts");
-    let mut client = authority.client();
+    let mut client = authority.session();
     while client.is_handshaking() {
         client.complete_io(&mut stream).expect("a handshake");
     }
@@ -183,8 +134,8 @@ fn unfinished(name: &str, authority: &Authority, bytes: &[u8], piece: usize) {
 #[test]
 fn handshakes_that_are_never_finished() {
     let _alone = alone();
-    let authority = Authority::new();
-    let hello = authority.hello();
+    let authority = Authority::new("memory");
+    let hello = flushed(&mut authority.session());
     let almost = &hello[..hello.len() - 1];
     unfinished("a hello but for its last byte", &authority, almost, 11);
 
@@ -209,7 +160,7 @@ fn handshakes_that_are_never_finished() {
 #[test]
 fn a_record_and_a_message_that_are_never_finished() {
     let _alone = alone();
-    let authority = Authority::new();
+    let authority = Authority::new("memory");
     let config = plain_config();
     // All but the last record are opened, which is what they are assembled of.
     let message = vec![5; config.max_message];
@@ -232,7 +183,7 @@ fn a_record_and_a_message_that_are_never_finished() {
 #[test]
 fn subscribers_that_never_read() {
     let _alone = alone();
-    let authority = Authority::new();
+    let authority = Authority::new("memory");
     // Copied for each; shared until they are sealed; and in turns, which makes
     // the most pieces of the fewest bytes.
     for (name, sizes, policy) in [

@@ -1,6 +1,7 @@
 //! What the tests share: a server that ends with its test, clients, waiting,
 //! random numbers.
 
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod process;
