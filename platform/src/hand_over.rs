@@ -14,7 +14,9 @@
 //! ```
 //!
 //! Until `accepting` has arrived the predecessor goes on as if nobody had
-//! asked; after it the successor does, whatever becomes of the predecessor.
+//! asked; after it the successor does, whatever becomes of the predecessor. A
+//! successor that needs something the predecessor has to let go says
+//! `accepting` before it accepts: connections wait in the sockets' queues.
 //!
 //! Only processes of the same user and of root are talked to (`SO_PEERCRED`).
 //! Every packet begins with the protocol's name and version; every step has a

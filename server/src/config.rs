@@ -403,7 +403,7 @@ impl Settings {
             .hand_over
             .clone()
             .or_else(|| Some(file.hand_over.clone()).filter(|path| !path.as_os_str().is_empty()));
-        let persistence = file.persistence.options(&chat, hand_over.is_some())?;
+        let persistence = file.persistence.options(&chat)?;
         let tables = (&file.notify, &*file.webhook, &file.smtp, &*file.mail);
         Ok(Self {
             notify: NotifySettings::new(tables, &chat)?,

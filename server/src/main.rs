@@ -9,6 +9,7 @@ mod chat;
 mod cli;
 mod commands;
 mod config;
+mod kept;
 mod log;
 mod notify;
 mod page;
@@ -25,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hioload::control::{DebugEndpoint, DebugToken, WeakToken};
 use hioload::tls::TlsConfig;
-use hioload::{InheritedSocket, Running, Server, inherit};
+use hioload::{InheritedSocket, Opened, Running, Server, inherit};
 use hioload_store::Store;
 
 use admin::Admin;
@@ -62,10 +63,18 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let (admin, made_up) = admin_token(&settings.admin)?;
     let routes = Routes::new(&settings, &rules, admin.is_some())?;
     let proxies = Proxies::new(&settings.applications)?;
-    let server = listening(&settings)?;
-    let store = settings.persistence.clone().map(Store::open).transpose()?;
-    let server = equipped(server, &settings, store.as_ref());
-    let (token, cli_dev) = (settings.debug_token.clone(), cli.dev);
+    let dev = cli.dev;
+    let reload = Reload {
+        cli,
+        started: settings.clone(),
+        log,
+        rules: rules.clone(),
+    };
+    let server = listening(&settings)?.reload_from(move || reload.read());
+    let (server, store) = kept::open(kept::replaceable(server, &settings), &settings)?;
+    let hubs = chat::hubs(&settings.chat, store.as_ref());
+    let server = hubs.fold(server, Opened::hub);
+    let token = settings.debug_token.clone();
     let notices = Notices::new(&settings.notify, &rules);
     let beside = Beside {
         store: store.clone(),
@@ -74,13 +83,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let patience = settings.config.drain_timeout;
     let mut started = Ok(None);
-    let reload = Reload {
-        cli,
-        started: settings.clone(),
-        log,
-        rules: rules.clone(),
-    };
-    let ended = server.reload_from(move || reload.read()).run_with(
+    let ended = server.run_with(
         move |shard| {
             let handle = shard.handle();
             if let Some(store) = &beside.store {
@@ -107,17 +110,18 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
             if let Some(traces) = &traces {
                 traces.begin();
             }
-            tell_of(&settings, cli_dev);
+            tell_of(&settings, dev);
             announce_addresses(running);
             if let Some(token) = &made_up {
                 announce(&format!("the token for /admin, for this run: {token}"));
             }
         },
     );
+    // First, as a successor waits for it.
+    let closed = store.map(|store| store.close(patience)).transpose();
     if let Some(traces) = &traces {
         traces.end();
     }
-    let closed = store.map(|store| store.close(patience)).transpose();
     ended?;
     if let Some(bridge) = started? {
         notices.close(&bridge.handle(), patience);
@@ -125,17 +129,6 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     closed?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A server with the hubs of the chat, and with a place to hand over at.
-fn equipped(mut server: Server, settings: &Settings, store: Option<&Store>) -> Server {
-    for hub in chat::hubs(&settings.chat, store) {
-        server = server.hub(hub);
-    }
-    match &settings.hand_over {
-        Some(path) => server.take_over_from(path).hand_over_at(path),
-        None => server,
-    }
 }
 
 /// Starts what has threads of its own.

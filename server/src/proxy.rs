@@ -221,6 +221,11 @@ impl Proxy {
         self.settings.binary
     }
 
+    /// How long all that is tried about an event may take.
+    pub(crate) fn total_timeout(&self) -> std::time::Duration {
+        self.settings.total_timeout()
+    }
+
     /// How long an answer takes at most.
     pub(crate) fn patience(&self) -> std::time::Duration {
         self.settings.total_timeout() + self.settings.batch_wait()

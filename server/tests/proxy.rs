@@ -467,6 +467,84 @@ fn the_application_decides_what_is_published() {
     peer.client.expect_end(4502);
 }
 
+#[test]
+fn publications_of_one_client_to_one_channel_keep_their_order() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let application = Application::start(move |asked| {
+        if asked.body["data"] == 2 {
+            held.pass();
+        }
+        Answer::result(&json!({}))
+    });
+    let bound = "['publish']\nmax_per_client = 5";
+    let chat = start("order", &application, bound, ANONYMOUS);
+    let (mut peer, mut hearer) = (chat.connected(), chat.connected());
+    assert!(hearer.ask(&subscribe(2, "room"))["subscribe"].is_object());
+    for id in 2..6 {
+        peer.tell(&publish(id, "room", &json!(id)));
+    }
+    // Other channels do not wait for this one, and all count.
+    let other = peer.ask(&publish(6, "other", &json!("at once")));
+    assert_eq!(other, json!({ "id": 6, "publish": {} }));
+    peer.tell(&publish(7, "room", &json!(7)));
+    assert_eq!(peer.refused(&publish(8, "room", &json!("many"))), 111);
+    let asked = |channel: &str| {
+        let all = application.about("publish").into_iter();
+        all.filter(|asked| asked.body["channel"] == channel)
+            .map(|asked| asked.body["data"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(asked("room"), [json!(2)]);
+    gate.open();
+    let order = [2, 3, 4, 5, 7].map(|id| json!(id));
+    let heard = order.each_ref().map(|_| hearer.next());
+    let heard = heard.map(|push| push["push"]["pub"]["data"].clone());
+    assert_eq!(heard, order);
+    let replies = order.each_ref().map(|_| peer.next()["id"].clone());
+    assert_eq!(replies, order);
+    assert_eq!(asked("room"), order);
+    // All of them are answered, so that as many may come again.
+    let again = peer.ask(&publish(9, "room", &json!("again")));
+    assert_eq!(again, json!({ "id": 9, "publish": {} }));
+}
+
+#[test]
+fn what_waits_for_a_publication_does_not_outlive_it_for_long() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let application = Application::start(move |asked| match asked.body["data"].as_str() {
+        Some("never") => {
+            held.pass();
+            Answer::result(&json!({}))
+        }
+        Some("worse") => Answer::disconnect(4502),
+        _ => Answer::result(&json!({})),
+    });
+    let endpoint = application.endpoint();
+    let chat = Chat::start(
+        "proxy-late",
+        &format!(
+            "{ANONYMOUS}\n[[application]]\nname = 'app'\nendpoints = ['{endpoint}']\n\
+             events = ['publish']\ntimeout = '400ms'\ntotal_timeout = '400ms'\nretries = 0\n"
+        ),
+    );
+    let mut peer = chat.connected();
+    let both = [(2, "never"), (3, "behind")].map(|(id, data)| publish(id, "room", &json!(data)));
+    peer.client.text(&format!("{}\n{}", both[0], both[1]));
+    for id in [2, 3] {
+        assert_eq!(peer.reply(&json!(id))["error"]["code"], 100);
+    }
+    assert_eq!(application.about("publish").len(), 1);
+    let next = peer.ask(&publish(4, "room", &json!("next")));
+    assert_eq!(next, json!({ "id": 4, "publish": {} }));
+    let both = [(5, "worse"), (6, "behind")].map(|(id, data)| publish(id, "room", &json!(data)));
+    peer.client.text(&format!("{}\n{}", both[0], both[1]));
+    peer.client.expect_end(4502);
+    assert_eq!(application.about("publish").len(), 3);
+    gate.open();
+}
+
 /// What is granted for two seconds, and then for ever, or no more.
 fn granted(asked: &Asked, last: &Value) -> Answer {
     Answer::result(match asked.path.as_str() {

@@ -69,7 +69,9 @@ pub trait App: Sized + 'static {
     /// As [`http`](Self::http), which answers by default, for an app that turns
     /// requests into [connections of its own](crate::http::MessageStream) and
     /// may fill their `state` here. With any other answer it is dropped. Behind
-    /// a [`Router`](crate::Router) apps are not asked.
+    /// a [`Router`](crate::Router) an app is asked about requests without a body
+    /// whose method has no handler at its path; where it says 404, the router
+    /// answers as if it had not been asked.
     fn answer(&mut self, request: &Request<'_>, state: &mut Self::State) -> Response {
         let _ = state;
         self.http(request)

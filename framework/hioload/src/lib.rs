@@ -83,5 +83,5 @@ pub use http::{Refusal, Request, Response};
 pub use metrics::{Metrics, Pool, PoolKind};
 pub use router::Router;
 pub use server::{
-    Handle, InboxFull, InheritedSocket, PostError, Reservation, Running, Server, Shard,
+    Handle, InboxFull, InheritedSocket, Opened, PostError, Reservation, Running, Server, Shard,
 };

@@ -62,8 +62,8 @@
 //! # Answers of the router itself
 //!
 //! 404 for a path nobody registered; 405 with `Allow` for a method nobody
-//! registered there; 426 for a plain request to a WebSocket; 400 for an
-//! upgrade where none is. `HEAD` is answered by the handler of `GET`, unless
+//! registered there; 426 for a plain request to a WebSocket whose app has no
+//! [answer](App::answer); 400 for an upgrade where none is. `HEAD` is answered by the handler of `GET`, unless
 //! it has one of its own.
 //!
 //! # Middleware
@@ -251,7 +251,12 @@ impl Router {
 
     /// Mounts an app on the WebSockets of a path. The app has its own state
     /// per connection, timers and dials; a state of size zero costs nothing.
-    /// Its [`App::http`] is not asked: register a handler.
+    ///
+    /// Its [`App::answer`], and so its [`App::http`], is asked about plain
+    /// requests without a body for whose method there is no handler here, and
+    /// may make [streams of messages](crate::http::MessageStream) of them; 404
+    /// from it is the router's own 405 or 426. Bodies go to handlers, or to its
+    /// [`App::upload`] in parts.
     #[must_use]
     pub fn ws<A: App>(self, path: &str, app: A) -> Self {
         if let Err(error) = app.check() {

@@ -5,12 +5,14 @@ mod handle;
 mod launch;
 mod listeners;
 mod mail;
+mod opened;
 mod reload;
 mod signals;
 
 pub use handle::{Handle, InboxFull, Shard};
 pub use listeners::InheritedSocket;
 pub use mail::{PostError, Reservation};
+pub use opened::Opened;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,20 +20,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hioload_platform::Listener;
-use hioload_platform::backend::{Backend, Choice, Selection};
-use hioload_platform::limits::{self, LimitError};
+use hioload_platform::backend::{Backend, Choice};
 use hioload_platform::placement::{CpuList, Placement, Plan};
 use hioload_platform::topology::Topology;
 
 use crate::app::App;
-use crate::config::{Backpressure, Config, ListenerMode, SPARE_DESCRIPTORS};
+use crate::config::{Backpressure, Config, ListenerMode};
 use crate::control::Terms;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::hub::Hub;
 use crate::metrics::Metrics;
 use crate::offload::{self, Queued, Seats};
 use crate::tls::TlsConfig;
-use listeners::{Bound, Source};
+use listeners::Source;
 
 /// Builds a server. Nothing happens before [`start`](Self::start) or
 /// [`run`](Self::run), which report every error.
@@ -44,6 +45,7 @@ pub struct Server {
     client: bool,
     take_over_from: Option<PathBuf>,
     hand_over_at: Option<PathBuf>,
+    hand_over_within: Option<Duration>,
     /// Who has a say in a reload; the certificates come with the start.
     terms: Terms,
 }
@@ -117,6 +119,16 @@ impl Server {
     #[must_use]
     pub fn hand_over_at(mut self, path: impl Into<PathBuf>) -> Self {
         self.hand_over_at = Some(path.into());
+        self
+    }
+
+    /// After a hand-over connections end within this, instead of
+    /// [`Config::drain_timeout`]: for a server whose successor waits until it
+    /// has ended ([`Opened::dismiss_predecessor`]), and whose clients wait
+    /// meanwhile.
+    #[must_use]
+    pub fn hand_over_within(mut self, within: Duration) -> Self {
+        self.hand_over_within = Some(within);
         self
     }
 
@@ -228,49 +240,17 @@ impl Server {
         A: App,
         F: Fn(&Shard) -> A + Send + Sync + 'static,
     {
-        self.config.check()?;
-        Hub::check(&self.hubs)?;
-        let topology = Topology::detect();
-        let plan = self.config.plan(&topology)?;
-        let selection = Selection::of(self.config.backend)?;
-        let descriptors = raise_descriptor_limit(&self.config)?;
-        let (predecessor, taken) = hand_over::take(self.take_over_from.as_deref())?;
-        let bound = Bound::open(&self, plan.shards(), taken)?;
-        let offer = match &self.hand_over_at {
-            Some(path) => Some(hand_over::Offer::new(path, &bound, predecessor.is_none())?),
-            None => None,
-        };
-        let addrs = bound.addrs();
-        let tls = bound.tls_addrs();
-        let handle = self.handle(plan.shards());
-        handle.set_offload(self.offload_pool(&topology, &plan));
-        let (listeners, distribute) = bound.seat(plan.shards(), self.config.listener);
-        let launch = launch::Launch {
-            handle: &handle,
-            listeners,
-            distribute,
-            plan: &plan,
-            config: &self.config,
-            app,
-        };
-        let threads = launch.start(&selection)?;
-        if let Some(predecessor) = predecessor {
-            hand_over::accepting(predecessor);
-        }
-        let successors = offer.and_then(|offer| offer.wait(&handle));
-        // Only now: a start that fails says just why.
-        selection.log();
-        report_descriptor_limit(descriptors);
-        report_placement(&topology, &plan);
-        Ok(Running {
-            tls,
-            addrs,
-            backend: selection.backend,
-            handle,
-            threads,
-            patience: self.config.drain_timeout,
-            successors,
-        })
+        self.open()?.start(app)
+    }
+
+    /// Opens all sockets, those of a predecessor or new ones, and serves
+    /// nobody yet. Who connects waits in the kernel. For what is to happen
+    /// between the two; [`start`](Self::start) does both.
+    ///
+    /// # Errors
+    /// Whatever can be known to keep the server from serving.
+    pub fn open(self) -> Result<Opened> {
+        Opened::new(self)
     }
 
     /// Starts, and serves until SIGINT or SIGTERM, on Windows until Ctrl-C,
@@ -304,10 +284,7 @@ impl Server {
         F: Fn(&Shard) -> A + Send + Sync + 'static,
     {
         let signals = signals::hold(self.can_reload())?;
-        let running = self.start(app)?;
-        let _watch = signals::watch(&signals, running.handle())?;
-        started(&running);
-        running.join()
+        self.open()?.serve(&signals, app, started)
     }
 
     /// The TLS configurations in use, each once.
@@ -333,50 +310,6 @@ impl Server {
 
 /// One shard's listeners; with TLS or without.
 type Listeners = Vec<(Listener, Option<TlsConfig>)>;
-
-/// The usual soft limit of 1024 descriptors is for programs that use
-/// `select`; this one needs one per connection. Too low a hard limit is an
-/// error only when a number of connections was promised.
-fn raise_descriptor_limit(config: &Config) -> Result<std::result::Result<u64, LimitError>> {
-    match limits::raise_nofile(config.descriptors()) {
-        Err(LimitError::TooLow { needed, now }) if config.max_connections > 0 => {
-            Err(Error::Descriptors {
-                connections: config.max_connections,
-                needed,
-                now,
-            })
-        }
-        outcome => Ok(outcome),
-    }
-}
-
-fn report_descriptor_limit(descriptors: std::result::Result<u64, LimitError>) {
-    match descriptors {
-        Ok(_) => {}
-        Err(LimitError::TooLow { now, .. }) => tracing::info!(
-            "the limit of open files is as high as the hard limit lets it, {now}: about {} connections; \
-             beyond them connections wait to be accepted (raise the hard limit: ulimit -Hn, \
-             LimitNOFILE= of systemd, --ulimit nofile of docker)",
-            now.saturating_sub(SPARE_DESCRIPTORS)
-        ),
-        Err(error) => tracing::warn!(%error, "the limit of open files stays as it is"),
-    }
-}
-
-fn report_placement(topology: &Topology, plan: &Plan) {
-    let shards = plan.shards();
-    let cpus = plan.cpus();
-    tracing::info!(shards, ?cpus, "shards are placed");
-    if let Some(quota) = topology.quota()
-        && quota.whole_cpus() < shards
-    {
-        tracing::warn!(
-            "the control group allows the time of {quota} CPUs to {shards} shards, which stall \
-             together when it is used up; start {} or raise cpu.max",
-            quota.whole_cpus()
-        );
-    }
-}
 
 /// A started server. Dropping it does not stop it; [`stop`](Self::stop) does.
 #[derive(Debug)]

@@ -207,6 +207,44 @@ fn a_successor_that_dies_before_it_accepts_changes_nothing() {
     successor.stop().expect("no shard failed");
 }
 
+/// What needs something that the predecessor has to let go.
+#[test]
+fn a_dismissed_predecessor_ends_while_connections_wait() {
+    let place = Place::new("dismissed");
+    let within = Duration::from_secs(1);
+    let running = server(&place, config())
+        .hand_over_within(within)
+        .start(|_| Echo)
+        .expect("the server starts");
+    let addr = running.addrs()[0];
+    let given_up = server(&place, config()).open().expect("it opens");
+    assert!(given_up.has_predecessor());
+    drop(given_up);
+    let mut client = Client::connect(addr, "/");
+    client.check_echo("nothing has happened");
+
+    let mut opened = server(&place, config()).open().expect("it opens");
+    client.check_echo("nothing has happened yet");
+    let before = Instant::now();
+    opened.dismiss_predecessor();
+    assert!(!opened.has_predecessor());
+    assert_eq!(client.expect_close(), 1001);
+    // It does not end its side, and is cut.
+    running.join().expect("no shard failed");
+    assert!(before.elapsed() >= within, "{:?}", before.elapsed());
+    assert!(before.elapsed() < 5 * within, "{:?}", before.elapsed());
+    let waiting: Vec<_> = (0..20).map(|_| dial(addr)).collect();
+    let successor = opened.start(|_| Echo).expect("it starts");
+    assert_eq!(successor.addrs(), [addr]);
+    for stream in waiting {
+        let mut client = Client::over(stream, "/");
+        client.check_echo("served");
+        client.close_and_wait();
+    }
+    assert!(place.socket().exists());
+    successor.stop().expect("no shard failed");
+}
+
 /// A server whose apps or shards cannot be made is a successor that dies.
 #[test]
 fn a_successor_that_cannot_start_changes_nothing() {

@@ -15,12 +15,12 @@ use std::time::Duration;
 use hioload::http::{Framing, Upload};
 use hioload::{
     App, Backpressure, Close, CloseCode, Config, Conn, ConnRef, Message, Prepared, Request,
-    Response, Server, Shard,
+    Response, Router, Server, Shard,
 };
 use rustls::StreamOwned;
 use support::authority::Authority;
 use support::client::{Client, Dial, dial};
-use support::http::{Answer, exchange};
+use support::http::{Answer, exchange, get};
 use support::wait::{PATIENCE, until_equal};
 use support::{Serving, config};
 
@@ -137,13 +137,16 @@ struct Stream {
 }
 
 impl Stream {
-    fn over(mut wire: impl Wire + 'static, path: &str, first: &str) -> Self {
+    fn over(wire: impl Wire + 'static, path: &str, first: &str) -> Self {
         let head = format!(
             "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
             first.len()
         );
-        wire.write_all(format!("{head}{first}").as_bytes())
-            .expect("it is taken");
+        Self::asked_for(wire, &format!("{head}{first}"))
+    }
+
+    fn asked_for(mut wire: impl Wire + 'static, request: &str) -> Self {
+        wire.write_all(request.as_bytes()).expect("it is taken");
         let answer = Answer::read_head(&mut wire);
         assert_eq!(answer.status, 200, "{}", answer.head);
         assert_eq!(answer.header("transfer-encoding"), Some("chunked"));
@@ -375,4 +378,54 @@ fn any_other_answer_is_one_and_drops_the_state() {
     assert_eq!(request("POST", "/nowhere").status, 404);
     assert!(site.opened.try_recv().is_err());
     site.over();
+}
+
+#[test]
+fn behind_a_router_an_app_has_what_no_handler_takes() {
+    let (opened, all_opened) = channel();
+    let (closed, all_closed) = channel();
+    let ends = Arc::new(Mutex::new((opened, closed)));
+    let server = Server::bind("127.0.0.1:0").config(config());
+    let server = server.start(move |_: &Shard| {
+        let service = || {
+            let ends = ends.lock().expect("nobody panics with it");
+            let (opened, closed) = ends.clone();
+            Service { opened, closed }
+        };
+        Router::new()
+            .get("/bare", |_| Response::text(200, "a handler\n"))
+            .ws("/bare", service())
+            .ws("/events", service())
+            .ws("/lines", service())
+            .ws("/silent", service())
+    });
+    let serving = Serving::of(server.expect("the server starts"));
+    let addr = serving.addr();
+    let request = |method: &str, path: &str| format!("{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let streams = [("GET", "/events"), ("GET", "/lines"), ("DELETE", "/bare")];
+    let mut streams = streams.map(|(method, path)| {
+        let stream = Stream::asked_for(dial(addr), &request(method, path));
+        let opened: Result<ConnRef, _> = all_opened.recv_timeout(PATIENCE);
+        opened.expect("it opens");
+        (path, stream)
+    });
+    let mut speaker = Client::connect(addr, "/silent");
+    speaker.text("hello");
+    for (path, stream) in &mut streams {
+        stream.expect(&framed(path, "hello"));
+    }
+    // A handler is asked before the app, and the router where that has nothing.
+    assert_eq!(get(addr, "/bare").text(), "a handler\n");
+    assert_eq!(get(addr, "/silent").status, 426);
+    let put = "PUT /bare HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+    let put = exchange(addr, put.as_bytes());
+    assert_eq!((put.status, put.header("allow")), (405, Some("GET, HEAD")));
+    speaker.close_and_wait();
+    assert_eq!(all_closed.recv_timeout(PATIENCE), Ok(1000));
+    serving.handle().stop();
+    for (path, stream) in streams {
+        stream.expect_end(&framed(path, "end: 4001 come again"));
+        assert_eq!(all_closed.recv_timeout(PATIENCE), Ok(4001));
+    }
+    serving.stop();
 }

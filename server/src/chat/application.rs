@@ -3,28 +3,26 @@
 //! methods, and publications.
 //!
 //! A client goes on while the application is asked, so that answers may overtake
-//! each other.
+//! each other, except those about its [publications](publication) to one channel.
 
 mod entry;
+mod publication;
 mod stay;
 mod subscription;
 
 use std::sync::Arc;
 
-use hioload::hub::HubId;
-use hioload::{CloseCode, Conn, PublishOutcome, Turn};
-use hioload_centrifugo::{
-    Answer, Called, Disconnect, Empty, Error, Failure as Told, Payload, Replies, Rpc,
-};
+pub(super) use publication::Line;
+
+use hioload::{CloseCode, Conn, Turn};
+use hioload_centrifugo::{Answer, Called, Error, Failure as Told, Payload, Replies, Rpc};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::client::Client;
-use super::commands::Published;
 use super::{Chat, disconnect, found, send};
 use crate::config::Event;
-use crate::notify::Notice;
-use crate::proxy::{Data, Failure, Proxy, PublishResult, Question, RpcResult, Said};
+use crate::proxy::{Data, Failure, Proxy, Question, RpcResult, Said};
 use crate::site::{Service, Site};
 
 /// Separates the namespace of a method from the rest of its name.
@@ -157,102 +155,6 @@ impl Chat {
                 }
             },
         )
-    }
-
-    /// Asks the application about a publication, if it wants to be; whether it
-    /// does.
-    pub(super) fn publish_by_application(
-        &self,
-        conn: &Conn<'_>,
-        client: &mut Client,
-        command: u32,
-        channel: &str,
-        data: Payload<'_>,
-    ) -> Result<bool, Error> {
-        let namespace = self.rules.find(channel)?;
-        let name = &self.rules.namespace(namespace).name;
-        let Some(proxy) = self.proxies.of(Event::Publish, name).cloned() else {
-            return Ok(false);
-        };
-        let (id, user) = (client.id.clone(), client.user.clone());
-        let question = Question {
-            user: &user,
-            channel,
-            transport: client.transport(),
-            ..Question::of(&id, client.encoding, Some(data), proxy.is_binary())
-        };
-        let (to, own) = (Box::<str>::from(channel), owned(data));
-        self.ask_application(
-            conn,
-            client,
-            (&proxy, Event::Publish),
-            &question,
-            move |chat, conn, client, said: Result<Said<PublishResult>, Failure>| {
-                let Some(result) = chat.granted(conn, client, command, said) else {
-                    return;
-                };
-                let replaced = payload(&result.data);
-                let Some(data) = replaced.or_else(|| payload(&own)) else {
-                    return;
-                };
-                let to = (namespace, &*to);
-                chat.publish_granted(conn, client, command, to, data, result.skip_history);
-            },
-        )?;
-        Ok(true)
-    }
-
-    /// Publishes what the application lets a client publish.
-    fn publish_granted(
-        &mut self,
-        conn: &mut Conn<'_>,
-        client: &mut Client,
-        command: u32,
-        (namespace, channel): (usize, &str),
-        data: Payload<'_>,
-        skips_history: bool,
-    ) {
-        let outcome = if skips_history {
-            let published = self.pass_by(conn, client, command, (namespace, channel), data);
-            published.map(|asked| asked.map(|()| Published::AnsweredLater))
-        } else {
-            self.pass_on(conn, client, command, (namespace, channel), data)
-        };
-        match outcome {
-            Ok(Ok(Published::Now)) => {
-                let mut replies = Replies::new(client.encoding);
-                replies.answer(command, &Answer::Publish(Empty {}));
-                send(conn, &replies);
-            }
-            Ok(Ok(Published::AnsweredLater)) => {}
-            Ok(Err(error)) => self.blame(conn, client, command, error),
-            Err(why) => disconnect(conn, why),
-        }
-    }
-
-    /// Publishes without a number and a place in the history, which the
-    /// channel's home does.
-    fn pass_by(
-        &self,
-        conn: &Conn<'_>,
-        client: &mut Client,
-        command: u32,
-        (namespace, channel): (usize, &str),
-        data: Payload<'_>,
-    ) -> Result<Result<(), Error>, Disconnect> {
-        let body = Self::carried(client, channel, data)?;
-        let notice = self.notice(client, (namespace, channel), data);
-        let hub: HubId = self.hubs[namespace];
-        let (home, channel) = (self.home(namespace, channel), Box::<str>::from(channel));
-        Ok(self.ask(conn, client, home, move |chat, turn, replies| {
-            let told = turn.hub(hub).publish_unnumbered(&channel, body.message());
-            if told == PublishOutcome::Full {
-                return replies.error(command, Error::Internal);
-            }
-            chat.counters.publications.add(1);
-            Notice::made(notice);
-            replies.answer(command, &Answer::Publish(Empty {}));
-        }))
     }
 }
 

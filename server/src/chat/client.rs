@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::MAX_FRAME;
+use super::application::Line;
 use super::rates::Rates;
 use super::seats::Seat;
 use crate::notify::Doer;
@@ -42,8 +43,10 @@ pub(crate) struct Client {
     pub(super) publishing: u32,
     /// What of its request the application is told, where it wants it.
     pub(super) headers: Option<Headers>,
-    /// Events at the application that are not answered yet.
+    /// Events for the application that are not answered yet.
     pub(super) proxied: u32,
+    /// The channels with publications among them.
+    pub(super) lines: Vec<Line>,
     /// Subscriptions that the application decides about; bounded with those
     /// that there are.
     pub(super) wanted: Vec<Wanted>,
@@ -244,6 +247,7 @@ impl Client {
             publishing: 0,
             headers: None,
             proxied: 0,
+            lines: Vec::new(),
             wanted: Vec::new(),
             tickets: 0,
             by_application: false,

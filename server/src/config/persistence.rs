@@ -21,11 +21,6 @@ pub(crate) enum PersistenceError {
     NoHistory { place: String },
     #[error("[persistence] {0} is 0; give at least 1, or leave it out")]
     Zero(&'static str),
-    #[error(
-        "[persistence] and hand_over: two servers can not have one store; leave one of them out, \
-         and restart by sockets that the system keeps (systemd, socket units) to refuse nobody"
-    )]
-    HandOver,
 }
 
 /// `[persistence]`: how publications are kept of namespaces that `persist`.
@@ -66,11 +61,7 @@ impl Default for PersistenceTable {
 
 impl PersistenceTable {
     /// How the store is opened; `None`: nothing persists.
-    pub(super) fn options(
-        &self,
-        chat: &ChatSettings,
-        hand_over: bool,
-    ) -> Result<Option<Options>, PersistenceError> {
+    pub(super) fn options(&self, chat: &ChatSettings) -> Result<Option<Options>, PersistenceError> {
         let persisting = chat.namespaces.iter().filter(|one| one.persist);
         if let Some(namespace) = persisting.clone().find(|one| !one.has_history()) {
             let place = namespace.place();
@@ -82,9 +73,6 @@ impl PersistenceTable {
         if self.path.as_os_str().is_empty() {
             let place = first.place();
             return Err(PersistenceError::NoPath { place });
-        }
-        if hand_over {
-            return Err(PersistenceError::HandOver);
         }
         for (field, is_zero) in [
             ("interval", self.interval.0.is_zero()),
@@ -121,7 +109,7 @@ mod tests {
 
     fn of(persistence: &str, rest: &str) -> Result<Option<Options>, PersistenceError> {
         let table: PersistenceTable = toml::from_str(persistence).unwrap();
-        table.options(&chat(rest), false)
+        table.options(&chat(rest))
     }
 
     #[test]
@@ -154,8 +142,5 @@ mod tests {
             let error = of(persistence, rest).unwrap_err().to_string();
             assert!(error.contains(named), "{persistence} {rest}: {error}");
         }
-        let table: PersistenceTable = toml::from_str("path = 'x'").unwrap();
-        let both = table.options(&chat(persists), true);
-        assert_eq!(both, Err(PersistenceError::HandOver));
     }
 }

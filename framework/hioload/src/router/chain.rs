@@ -36,7 +36,8 @@ pub trait Middleware: 'static {
         next.http(request)
     }
 
-    /// Something happened on a WebSocket. [`Event::Open`] and
+    /// Something happened on a WebSocket, or on a
+    /// [stream of messages](crate::http::MessageStream). [`Event::Open`] and
     /// [`Event::Close`] must be passed on: others keep their tables by them.
     fn event(&mut self, conn: &mut Conn<'_>, event: Event<'_>, next: Next<'_>) {
         next.event(conn, event);
@@ -165,8 +166,27 @@ pub(super) enum End<'n> {
     Handler(&'n mut dyn FnMut(&Request<'_>) -> Response),
     Socket(&'n mut dyn Mounted, &'n mut dyn Any),
     Service(&'n mut dyn Mounted),
+    Answer(Answerer<'n>),
     Upload(Receiver<'n>),
     Nothing(Nothing),
+}
+
+/// An app that is asked for an answer.
+pub(super) struct Answerer<'n> {
+    pub(super) service: &'n mut dyn Mounted,
+    pub(super) state: &'n mut dyn Any,
+    /// If it has none.
+    pub(super) otherwise: Nothing,
+}
+
+impl Answerer<'_> {
+    fn ask(self, request: &Request<'_>) -> Response {
+        let answer = self.service.answer(request, self.state);
+        match answer.status() {
+            404 => self.otherwise.response(),
+            _ => answer,
+        }
+    }
 }
 
 /// An app that is asked whether it takes a body.
@@ -266,7 +286,7 @@ impl<'n> Next<'n> {
             Step::Layer(layer, next) => layer.upgrade(request, next),
             Step::End(End::Socket(service, state)) => service.upgrade(request, state),
             Step::End(End::Nothing(nothing)) => nothing.upgrade(),
-            Step::End(End::Handler(_) | End::Service(_) | End::Upload(_)) => {
+            Step::End(End::Handler(_) | End::Service(_) | End::Answer(_) | End::Upload(_)) => {
                 Nothing::NoSocket.upgrade()
             }
         }
@@ -278,6 +298,7 @@ impl<'n> Next<'n> {
         match self.step() {
             Step::Layer(layer, next) => layer.http(request, next),
             Step::End(End::Handler(handler)) => handler(request),
+            Step::End(End::Answer(answerer)) => answerer.ask(request),
             Step::End(End::Upload(receiver)) => receiver.ask(request),
             Step::End(End::Nothing(nothing)) => nothing.response(),
             Step::End(End::Socket(..) | End::Service(_)) => only_socket(),

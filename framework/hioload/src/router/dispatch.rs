@@ -6,7 +6,7 @@ use std::any::Any;
 use hioload_protocol::CloseCode;
 
 use super::Router;
-use super::chain::{End, Event, Nothing, Notice, Receiver, Start};
+use super::chain::{Answerer, End, Event, Nothing, Notice, Receiver, Start};
 use super::method::Method;
 use super::mounted::{Mounted, Service};
 use super::table::{Found, Handler, Node};
@@ -174,6 +174,12 @@ impl App for Router {
     }
 
     fn http(&mut self, request: &Request<'_>) -> Response {
+        self.answer(request, &mut Routed::default())
+    }
+
+    /// Where there is no handler for the method, the app mounted there may have
+    /// an answer.
+    fn answer(&mut self, request: &Request<'_>, routed: &mut Routed) -> Response {
         let table = &mut self.table;
         let (number, params) = match table.paths.find(request.path()) {
             Found::Node(number, params) => (number, params),
@@ -190,8 +196,21 @@ impl App for Router {
         let request = request.with_params(&params);
         let node = &mut table.nodes[number];
         let Some(handler) = node.position(Method::of(request.method())) else {
-            let end = End::Nothing(otherwise(node));
-            return self.layers.enter(&self.root, route, end).http(&request);
+            let otherwise = otherwise(node);
+            let Some(socket) = &mut node.socket else {
+                let end = End::Nothing(otherwise);
+                return self.layers.enter(&self.root, route, end).http(&request);
+            };
+            *routed = Routed::new(number, &*socket.service);
+            let end = match routed.state.as_deref_mut() {
+                None => End::Nothing(otherwise),
+                Some(state) => End::Answer(Answerer {
+                    service: &mut *socket.service,
+                    state,
+                    otherwise,
+                }),
+            };
+            return self.layers.enter(&socket.chain, route, end).http(&request);
         };
         let Handler { chain, answer } = &mut node.handlers[handler].1;
         let end = End::Handler(&mut **answer);

@@ -10,7 +10,7 @@ use super::chain::{Event, Notice};
 use super::dispatch::{Routed, owner};
 use crate::app::{App, Conn, STOPPING, Turn, Upgrade};
 use crate::client::Accepted;
-use crate::http::{Request, Upload};
+use crate::http::{Request, Response, Upload};
 use crate::shard::{Connections, Link, Owner};
 
 /// An app and the type of its state, erased.
@@ -18,6 +18,7 @@ pub(super) trait Mounted {
     /// A state for a new connection. Boxing one of size zero allocates nothing.
     fn fresh(&self) -> Box<dyn Any>;
     fn upgrade(&mut self, request: &Request<'_>, state: &mut dyn Any) -> Upgrade;
+    fn answer(&mut self, request: &Request<'_>, state: &mut dyn Any) -> Response;
     fn upload(&mut self, request: &Request<'_>, state: &mut dyn Any) -> Upload;
     fn connected(&mut self, accepted: &Accepted<'_>, state: &mut dyn Any);
     fn event(&mut self, conn: &mut Conn<'_>, state: &mut dyn Any, event: Event<'_>);
@@ -90,6 +91,13 @@ impl<A: App> Mounted for Service<A> {
         match own(state) {
             Some(state) => self.app.upgrade(request, state),
             None => crate::http::Refusal::Internal.into(),
+        }
+    }
+
+    fn answer(&mut self, request: &Request<'_>, state: &mut dyn Any) -> Response {
+        match own(state) {
+            Some(state) => self.app.answer(request, state),
+            None => Response::not_found(),
         }
     }
 

@@ -33,8 +33,8 @@ pub(super) fn take(path: Option<&Path>) -> Result<(Option<Predecessor>, Vec<Pass
     })
 }
 
-/// Tells the predecessor that the shards accept. From here on this server is on
-/// its own, whatever the answer.
+/// Tells the predecessor to accept no more: the shards do, or will. From here on
+/// this server is on its own, whatever the answer.
 pub(super) fn accepting(predecessor: Predecessor) {
     match predecessor.accepting() {
         Ok(()) => tracing::info!("took the listeners over; the predecessor drains"),
@@ -65,7 +65,8 @@ impl Offer {
 
     /// Waits for a successor on a thread of its own, until the server stops.
     /// What goes wrong now is no reason not to serve.
-    pub(super) fn wait(self, handle: &Handle) -> Option<JoinHandle<()>> {
+    /// `within`: how long connections have after it, if not as at a stop.
+    pub(super) fn wait(self, handle: &Handle, within: Option<Duration>) -> Option<JoinHandle<()>> {
         let post = match self.post {
             Some(post) => Ok(post),
             None => Post::open(&self.path),
@@ -83,7 +84,7 @@ impl Offer {
         });
         let handle = handle.clone();
         let thread = std::thread::Builder::new().name("hand-over".into());
-        match thread.spawn(move || serve(post, &handle)) {
+        match thread.spawn(move || serve(post, &handle, within)) {
             Ok(thread) => Some(thread),
             Err(error) => {
                 tracing::error!(%error, "this server can not hand over to a successor");
@@ -94,7 +95,7 @@ impl Offer {
 }
 
 /// One successor after the other, until one accepts or the server stops.
-fn serve(post: Post, handle: &Handle) {
+fn serve(post: Post, handle: &Handle, within: Option<Duration>) {
     loop {
         let mut successor = match post.next() {
             Ok(Some(successor)) => successor,
@@ -109,10 +110,10 @@ fn serve(post: Post, handle: &Handle) {
         };
         match pass(&mut successor, &post, handle) {
             Ok(()) => {
-                tracing::info!("a successor accepts; this server drains");
+                tracing::info!("a successor has the listeners; this server drains");
                 // Its place is free before the successor hears so.
                 drop(post);
-                handle.handed_over();
+                handle.handed_over(within);
                 if let Err(error) = successor.draining() {
                     tracing::warn!(%error, "the successor did not wait for the answer");
                 }

@@ -405,8 +405,11 @@ impl Handle {
         drop(kept);
     }
 
-    /// A successor accepts.
-    pub(super) fn handed_over(&self) {
+    /// A successor accepts, or will.
+    pub(super) fn handed_over(&self, within: Option<Duration>) {
+        if let Some(within) = within {
+            self.0.within.fetch_min(nanos(within), Ordering::SeqCst);
+        }
         self.request(StopRequest::HandedOver);
     }
 

@@ -21,9 +21,12 @@ const PER_TURN: usize = 1024;
 const LEAST_WAVE: usize = 256;
 
 /// What a WebSocket that opened after the hand-over has until it is closed: its
-/// client has a question under way, which may be answered yet. At most half of
-/// the time that is left.
+/// client has a question under way, which may be answered yet.
 const LATE: Nanos = 1_000_000_000;
+
+/// And of the time that is left at most this part: a short drain is one that
+/// others wait for.
+const LATE_PART: Nanos = 8;
 
 /// Whether, and how, the shard is stopping.
 #[derive(Debug, Default)]
@@ -88,7 +91,7 @@ impl Stopping {
     /// A WebSocket opened: it is closed too, when it has been heard.
     pub(super) fn opened(&mut self, token: Token, now: Nanos) {
         if let Self::Draining(drain) = self {
-            let time = LATE.min(drain.deadline.saturating_sub(now) / 2);
+            let time = LATE.min(drain.deadline.saturating_sub(now) / LATE_PART);
             drain.late.push_back((now.saturating_add(time), token));
         }
     }
