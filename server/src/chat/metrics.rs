@@ -51,6 +51,8 @@ pub(super) struct Counters {
     pub(super) publications: Counter,
     /// Publications given to clients.
     pub(super) deliveries: Counter,
+    /// Messages to the application that it was not told of.
+    pub(super) dropped_messages: Counter,
     /// Subscriptions that asked for what they had missed and got it.
     pub(super) recovered: Counter,
     /// Those that could not.
@@ -111,7 +113,7 @@ type Plain = (
     fn(&Counters) -> &Counter,
 );
 
-const PLAIN: [Plain; 7] = [
+const PLAIN: [Plain; 8] = [
     (
         "hioload_chat_clients",
         "gauge",
@@ -153,6 +155,12 @@ const PLAIN: [Plain; 7] = [
         "counter",
         "Publications given to clients.",
         |c| &c.deliveries,
+    ),
+    (
+        "hioload_chat_messages_dropped_total",
+        "counter",
+        "Messages of clients to the application that were dropped, as too much was unanswered.",
+        |c| &c.dropped_messages,
     ),
 ];
 
