@@ -181,6 +181,7 @@ impl Namespace {
             history_ttl,
             recovery,
             positioning,
+            allowed_delta_types,
             allow_subscribe,
             allow_publish,
             allow_presence,
@@ -212,6 +213,11 @@ impl Namespace {
         ] {
             c.live(field, (&old, &new), |who| format!("{place}: {who:?}"));
         }
+        c.live(
+            "allowed_delta_types",
+            (&self.allowed_delta_types, allowed_delta_types),
+            |all| format!("{place}: {all:?}"),
+        );
         c.live("max_channels", (&self.max_channels, max_channels), |n| {
             format!("{place}: {n}")
         });
