@@ -48,6 +48,9 @@ const EVENTS = {
   subscribe: ({ user, channel, data }) => channel === `of-${user}` || data?.key === "open"
     ? { result: { info: { key: data?.key ?? null }, data: { channel } } }
     : { error: { code: 403, message: "not yours" } },
+  message: ({ data }) => data.leave
+    ? { disconnect: { code: 4502, reason: "as you wish" } }
+    : data.text ? {} : { error: { code: 400, message: "says nothing" } },
   publish: ({ data }) => data.text.includes("rude")
     ? { error: { code: 450, message: "be nice" } }
     : { result: { data: { ...data, text: data.text.toUpperCase() } } },
@@ -104,6 +107,27 @@ for (const protobuf of [false, true]) {
       await bob.centrifuge.publish("news", say({ text: "it rains" }));
       const [told] = await news.atLeast(1);
       assert.deepEqual([told.channel, heard(told.data)], ["news", { text: "IT RAINS" }]);
+    }));
+}
+
+for (const options of [{}, { protobuf: true }, { transport: "http_stream" }, { transport: "sse" }]) {
+  const name = options.transport ?? (options.protobuf ? "protobuf" : "json");
+  const say = (value) => (options.protobuf ? new TextEncoder().encode(JSON.stringify(value)) : value);
+
+  test(`the application hears messages, and may end their client (${name})`, () =>
+    withApplication(`messages-${name}`, EVENTS, "", async (server, asked) => {
+      const ann = await ChatClient.open(server, { ...options, data: say({ user: "ann" }) });
+      const left = event(ann.centrifuge, "disconnected");
+      for (const text of ["one", "", "two"]) {
+        await ann.centrifuge.send(say({ text }));
+        await ann.centrifuge.rpc("double", say({ number: 1 }));
+      }
+      await ann.centrifuge.send(say({ leave: true }));
+      const { code, reason } = await left;
+      assert.deepEqual([code, reason], [4502, "as you wish"]);
+      const messages = asked.filter(({ kind }) => kind === "message").map(({ question }) => question);
+      assert.deepEqual(messages.map(({ data }) => data), [{ text: "one" }, { text: "" }, { text: "two" }, { leave: true }]);
+      assert.deepEqual([messages[0].user, messages[0].transport], ["ann", options.transport ?? "websocket"]);
     }));
 }
 

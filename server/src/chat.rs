@@ -8,6 +8,7 @@
 
 mod application;
 mod backend;
+mod chains;
 mod client;
 mod commands;
 mod connect;
@@ -45,8 +46,9 @@ use crate::notify::{self, Notices};
 use crate::proxy::Proxies;
 use crate::site::Service;
 pub(crate) use backend::{Call, Method};
+use chains::{Chains, Known};
 pub(crate) use client::Client;
-use client::{Held, Stage};
+use client::{Held, Stage, Sub};
 pub(crate) use commands::unix_millis;
 use journal::FromStore;
 pub(crate) use journal::{Journal, listen};
@@ -138,6 +140,8 @@ pub(crate) struct Chat {
     flushing: bool,
     /// The latest publication.
     written: Option<Written>,
+    /// What deltas are made of.
+    chains: Chains,
     counters: Arc<Counters>,
 }
 
@@ -169,6 +173,7 @@ impl Chat {
             next_key: deadlines::FLUSH + 1,
             flushing: false,
             written: None,
+            chains: Chains::default(),
             counters: metrics.shard(),
             handle,
         }
@@ -314,7 +319,7 @@ impl Chat {
         };
         let Some(place) = delivery.place() else {
             if sub.pending.is_none() && matches!(client.stage, Stage::In) {
-                self.give(conn, client, delivery, None);
+                self.give(conn, (client.encoding, sub), delivery, None);
             }
             return;
         };
@@ -330,18 +335,23 @@ impl Chat {
         if let Stage::Connecting(_) = client.stage {
             return Self::held(conn, client, delivery, place.offset);
         }
-        self.give(conn, client, delivery, numbered.then_some(place.offset));
+        let offset = numbered.then_some(place.offset);
+        self.give(conn, (client.encoding, sub), delivery, offset);
     }
 
     /// Sends a publication to one of its subscribers.
     fn give(
         &mut self,
         conn: &mut Conn<'_>,
-        client: &Client,
+        (encoding, sub): (Encoding, &mut Sub),
         delivery: &Delivery<'_>,
         offset: Option<u64>,
     ) {
-        match self.written(delivery, client.encoding, offset) {
+        let written = match &mut sub.delta {
+            None => latest(&mut self.written, delivery, offset).told(encoding),
+            Some(known) => self.written_after(delivery, encoding, offset, known),
+        };
+        match written {
             Some(frame) => {
                 conn.send_prepared(&frame);
                 self.counters.deliveries.add(1);
@@ -350,19 +360,20 @@ impl Chat {
         }
     }
 
-    /// A publication as clients of this encoding get it, written for the first
-    /// of them. `None`: it cannot be told them.
-    fn written(
+    /// A publication for a client that is told deltas.
+    fn written_after(
         &mut self,
         delivery: &Delivery<'_>,
         encoding: Encoding,
         offset: Option<u64>,
+        known: &mut Known,
     ) -> Option<Prepared> {
-        let latest = self.written.as_ref();
-        if !latest.is_some_and(|latest| latest.is_of(delivery)) {
-            self.written = Some(Written::new(delivery.prepared(), delivery.topic(), offset));
+        let written = latest(&mut self.written, delivery, offset);
+        let (frame, is_delta) = written.told_after(encoding, known, &mut self.chains);
+        if is_delta {
+            self.counters.deltas.add(1);
         }
-        self.written.as_mut()?.told(encoding)
+        frame
     }
 
     pub(crate) fn close(&mut self, conn: &mut Conn<'_>, client: &mut Client) {
@@ -428,6 +439,20 @@ fn encoding(request: &Request<'_>) -> (Encoding, Option<&'static str>) {
     } else {
         (Encoding::Json, None)
     }
+}
+
+/// What was written of a publication, which is written for the first client of
+/// each encoding.
+fn latest<'w>(
+    written: &'w mut Option<Written>,
+    delivery: &Delivery<'_>,
+    offset: Option<u64>,
+) -> &'w mut Written {
+    let latest = written.as_ref();
+    if !latest.is_some_and(|latest| latest.is_of(delivery)) {
+        *written = None;
+    }
+    written.get_or_insert_with(|| Written::new(delivery.prepared(), delivery.topic(), offset))
 }
 
 /// Where what there is once for each encoding is kept.

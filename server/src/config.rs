@@ -29,7 +29,7 @@ use thiserror::Error;
 use crate::cli::{Cli, Seats};
 pub(crate) use admin::AdminAccess;
 pub(crate) use application::{Address, Application, Event, Mode};
-pub(crate) use chat::{Changes, ChatSettings, ClientTable, Namespace, RatesTable, Who};
+pub(crate) use chat::{Changes, ChatSettings, ClientTable, DeltaType, Namespace, RatesTable, Who};
 use chat::{ChatError, Secret};
 pub(crate) use keys::{TokenKey, TokenKeys};
 pub(crate) use notify::{Mail, NotifySettings, SinkSettings, Smtp, SmtpTls, Webhook};

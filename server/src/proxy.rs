@@ -35,8 +35,8 @@ pub(crate) use http::StartError;
 use stats::Stats;
 use wire::Letter;
 pub(crate) use wire::{
-    ConnectResult, Data, Headers, Override, PublishResult, Question, RefreshResult, RpcResult,
-    Said, SubscribeResult,
+    ConnectResult, Data, Headers, MessageResult, Override, PublishResult, Question, RefreshResult,
+    RpcResult, Said, SubscribeResult,
 };
 
 /// Bytes of the headers that are kept of a client, at most.

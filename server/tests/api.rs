@@ -119,11 +119,7 @@ fn what_is_no_call_is_refused() {
         ("publish", "{", "EOF"),
         ("publish", "[]", "invalid length"),
         ("publish", r#"{"channel":"a"}"#, "data"),
-        (
-            "publish",
-            r#"{"channel":"a","data":1,"delta":true}"#,
-            "delta",
-        ),
+        ("publish", r#"{"channel":"a","data":1,"loud":true}"#, "loud"),
         ("batch", r#"{"commands":[{"sing":{}}]}"#, "sing"),
         (
             "batch",

@@ -343,6 +343,122 @@ fn one_client_has_only_so_many_questions_open() {
     assert_eq!(peer.ask(&rpc(6, "m", &json!(6)))["rpc"]["data"], 1);
 }
 
+fn message(data: &Value) -> Value {
+    json!({ "send": { "data": data } })
+}
+
+#[test]
+fn messages_are_passed_on_and_not_answered() {
+    let application = Application::start(|asked| match asked.body["data"].as_str() {
+        Some("error") => Answer::error(400),
+        Some("garbled") => Answer(200, b"{\"result\":".to_vec()),
+        Some("broken") => Answer::status(500),
+        Some("bye") => Answer::disconnect(4009),
+        Some("anything") => Answer::result(&json!([1, { "a": 2 }])),
+        _ => Answer::of(&json!({})),
+    });
+    let toml = format!("{ANONYMOUS}routes.http_stream = true\n");
+    let chat = start("messages", &application, "['message']", &toml);
+    let mut peer = chat.open();
+    let connected = peer.ask(&json!({ "id": 1, "connect": {} }));
+    for said in ["hello", "error", "garbled", "broken", "anything"] {
+        peer.tell(&message(&json!(said)));
+    }
+    peer.tell(&json!({ "send": {} }));
+    until_equal("messages", &6, || application.about("message").len());
+    let mut seen = application.about("message").into_iter();
+    let hello = seen.find(|one| one.body["data"] == "hello");
+    let client = &connected["connect"]["client"];
+    assert_eq!(
+        hello.expect("the first").body,
+        json!({ "client": client, "transport": "websocket", "protocol": "json",
+            "encoding": "json", "data": "hello" })
+    );
+    // Nothing is said of them, and a method still is nobody's.
+    assert_eq!(peer.refused(&rpc(2, "m", &json!(1))), 104);
+    let events = |end: &str| {
+        let labels = format!("{{application=\"app\",event=\"message\",end=\"{end}\"}}");
+        chat.serving.metrics()[&format!("hioload_application_events_total{labels}")]
+    };
+    until_equal("ends", &[3, 1, 2, 0], || {
+        ["result", "error", "failure", "disconnect"].map(events)
+    });
+    peer.tell(&message(&json!("bye")));
+    peer.client.expect_end(4009);
+
+    let mut client = Client::connect(chat.serving.addr, &format!("{PATH}?format=protobuf"));
+    // {id: 1, connect: {}}, then {send: {data: ff 00}}.
+    client.binary(b"\x04\x08\x01\x22\x00");
+    client.expect_binary();
+    client.binary(b"\x06\x62\x04\x0a\x02\xff\x00");
+    let of_bytes = || {
+        let all = application.about("message").into_iter();
+        all.filter(|one| one.body["b64data"] == "/wA=").count()
+    };
+    until_equal("messages in bytes", &1, of_bytes);
+}
+
+#[test]
+fn messages_that_can_not_be_told_are_dropped_and_too_many_end_the_connection() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let application = Application::start(move |_| {
+        held.pass();
+        Answer::of(&json!({}))
+    });
+    let toml = format!("{ANONYMOUS}client.rates.rpc = '8/1h'\nclient.rates.refused = '2/1h'\n");
+    let events = "['message']\nmax_per_client = 3";
+    let chat = start("messages-bound", &application, events, &toml);
+    let mut peer = chat.connected();
+    for number in 0..5 {
+        peer.tell(&message(&json!(number)));
+    }
+    assert_eq!(peer.ask(&json!({ "id": 2, "ping": {} }))["ping"], json!({}));
+    let dropped = || chat.serving.metric("hioload_chat_messages_dropped_total");
+    assert_eq!(dropped(), 2);
+    gate.open();
+    let open = || chat.serving.metric("hioload_application_events_open");
+    until_equal("messages that are not answered", &0, open);
+    assert_eq!(application.seen().len(), 3);
+    for number in 5..10 {
+        peer.tell(&message(&json!(number)));
+    }
+    assert_eq!(peer.ask(&json!({ "id": 3, "ping": {} }))["ping"], json!({}));
+    peer.tell(&message(&json!(11)));
+    peer.client.expect_end(3013);
+    until_equal("messages", &6, || application.seen().len());
+}
+
+#[test]
+fn who_can_not_upgrade_says_messages_by_posts() {
+    let application = Application::start(|_| Answer::of(&json!({})));
+    let toml = format!("{ANONYMOUS}routes.http_stream = true\n");
+    let chat = start("messages-stream", &application, "['message']", &toml);
+    let post = |path: &str, body: &Value| {
+        let (body, mut stream) = (body.to_string(), dial(chat.serving.addr));
+        let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\n");
+        write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).expect("taken");
+        BufReader::new(stream).lines()
+    };
+    let connect = json!({ "id": 1, "connect": {} });
+    let mut stream = post("/connection/http_stream", &connect);
+    let reply = stream.find_map(|line| {
+        let line = line.expect("a line");
+        line.starts_with('{')
+            .then(|| serde_json::from_str::<Value>(&line).expect("JSON"))
+    });
+    let reply = reply.expect("a reply");
+    let said = message(&json!({ "n": 1 })).to_string();
+    let (session, node) = (&reply["connect"]["session"], &reply["connect"]["node"]);
+    let emulated = json!({ "session": session, "node": node, "data": said });
+    let status = post("/emulation", &emulated).next().expect("a line");
+    assert!(status.expect("text").contains("204"));
+    until_equal("messages", &1, || application.about("message").len());
+    let asked = &application.seen()[0].body;
+    assert_eq!(asked["transport"], "http_stream");
+    assert_eq!(asked["data"], json!({ "n": 1 }));
+}
+
 fn subscribe(id: u32, channel: &str) -> Value {
     json!({ "id": id, "subscribe": { "channel": channel } })
 }

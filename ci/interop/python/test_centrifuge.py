@@ -2,7 +2,7 @@
 
 import asyncio
 
-from centrifuge import CentrifugeError, ReplyError, StreamPosition
+from centrifuge import CentrifugeError, DeltaType, ReplyError, StreamPosition
 
 from chat import WithChat, allowed, in_seconds, token
 from server import soon
@@ -92,6 +92,33 @@ class Promises:
             count += 1
             await said.publish(count)
         self.assertEqual(await heard.publications(count), [(n, n) for n in range(1, count + 1)])
+
+    async def test_deltas_come_to_what_was_published(self):
+        server = await self.serve_configured(allowed(channel='allowed_delta_types = ["fossil"]'))
+        wire = await self.wire(server)
+        ann, bob = await self.open(server, "ann"), await self.open(wire, "bob")
+        said = await ann.subscribe("room")
+        heard = await bob.subscribe("room", delta=DeltaType.FOSSIL)
+
+        def document(n):
+            rows = [{"row": row, "text": "h\u00e9llo \U0001f600", "price": 100 + n * (row == n % 9)} for row in range(9)]
+            return {"n": n, "rows": rows, "mood": "\u00e9" if n % 2 else "\u00ea"}
+
+        async def hears(numbers):
+            for n in numbers:
+                await said.publish(document(n))
+            self.assertEqual(await heard.publications(numbers.stop), [(n + 1, document(n)) for n in range(numbers.stop)])
+
+        await hears(range(0, 20))
+        wire.cut()
+        await heard.told.at_least("subscribing", 2)
+        for n in range(20, 25):
+            await said.publish(document(n))
+        wire.mend()
+        self.assertTrue((await heard.told.at_least("subscribed", 2))[-1].recovered)
+        await hears(range(25, 40))
+        deltas = [one.pub.delta for one in heard.told.all["publication"]]
+        self.assertEqual(deltas, [False] + [True] * 19 + [False] * 6 + [True] * 14)
 
     async def test_what_is_no_longer_kept_is_not_claimed_to_be_recovered(self):
         server = await self.serve_configured(allowed(channel="history_size = 5"))

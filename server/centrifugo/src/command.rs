@@ -117,6 +117,9 @@ pub struct Subscribe<'a> {
     /// Whether it wants to hear who comes and goes.
     #[serde(default)]
     pub join_leave: bool,
+    /// In which format it takes deltas of publications; empty: in none.
+    #[serde(borrow, default)]
+    pub delta: Cow<'a, str>,
 }
 
 /// To be given no more of a channel.

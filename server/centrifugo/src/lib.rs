@@ -13,6 +13,7 @@ mod code;
 mod command;
 mod emulation;
 mod encoding;
+mod fossil;
 mod protobuf;
 mod publication;
 mod replies;
@@ -25,8 +26,9 @@ pub use command::{
 };
 pub use emulation::Emulated;
 pub use encoding::{Encoding, Frame, Payload, Unwritable};
+pub use fossil::MAX_DELTA;
 pub use protobuf::{Garbled, protobuf_commands};
-pub use publication::{Body, Publication, json_body, protobuf_body};
+pub use publication::{Body, Form, Publication, json_body, protobuf_body};
 pub use replies::{Replies, ping};
 pub use reply::{
     Answer, Called, ClientInfo, Connected, Empty, Past, Presence, PresenceStats, Push, Refreshed,

@@ -4,10 +4,11 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::encoding::{Payload, Unwritable, serialize_written};
+use crate::encoding::{Encoding, Payload, Unwritable, serialize_written};
+use crate::fossil;
 use crate::protobuf::{Info, Written, published};
 use crate::reply::ClientInfo;
 
@@ -49,18 +50,97 @@ pub fn protobuf_body(data: &[u8], info: &str, time: i64) -> Result<Vec<u8>, Unwr
     published(data, info, time)
 }
 
+/// How the data of a publication is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form<'a> {
+    /// As it was published.
+    #[default]
+    Plain,
+    /// All of it, to a client that is told deltas too: in JSON as a text.
+    Whole,
+    /// As [`Body::delta`] of what the client was told before it.
+    Delta(&'a [u8]),
+}
+
+/// A publication's body in JSON, apart.
+#[derive(Deserialize)]
+struct Parts<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+    #[serde(borrow)]
+    info: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tags: Option<&'a RawValue>,
+    #[serde(default)]
+    time: i64,
+}
+
 impl<'a> Body<'a> {
+    /// What makes this publication's data of an earlier one's, for clients of an
+    /// encoding; `None` where it is not shorter, or one of them can not be said.
+    #[must_use]
+    pub fn delta(self, before: Body<'_>, encoding: Encoding) -> Option<Vec<u8>> {
+        let (from, to) = (before.data(encoding).ok()?, self.data(encoding).ok()?);
+        fossil::delta(&from, &to, encoding == Encoding::Json)
+    }
+
+    fn data(self, encoding: Encoding) -> Result<Cow<'a, [u8]>, Unwritable> {
+        match (self, encoding) {
+            (Body::Json(body), _) => {
+                let parts = parts(body)?;
+                Ok(parts.data.get().as_bytes().into())
+            }
+            (Body::Protobuf(body), encoding) => {
+                let written = Written::read(body).map_err(|_garbled| Unwritable)?;
+                if encoding == Encoding::Protobuf {
+                    return Ok(written.data.into());
+                }
+                let json = Payload::Bytes(written.data).json()?;
+                Ok(json.into_owned().into_bytes().into())
+            }
+        }
+    }
+
     /// The publication in JSON, with its offset.
-    pub(crate) fn json(self, offset: Option<u64>) -> Result<Cow<'a, str>, Unwritable> {
+    pub(crate) fn json(
+        self,
+        offset: Option<u64>,
+        form: Form<'_>,
+    ) -> Result<Cow<'a, str>, Unwritable> {
         let body = match self {
             Body::Json(body) => Cow::Borrowed(body),
             Body::Protobuf(body) => from_protobuf(body)?.into(),
+        };
+        let body = match form {
+            Form::Plain => body,
+            Form::Whole | Form::Delta(_) => in_a_text(&body, form)?.into(),
         };
         Ok(match (offset, body.strip_suffix('}')) {
             (Some(offset), Some(open)) => format!("{open},\"offset\":{offset}}}").into(),
             _ => body,
         })
     }
+}
+
+fn parts(body: &str) -> Result<Parts<'_>, Unwritable> {
+    serde_json::from_str(body).map_err(|_not| Unwritable)
+}
+
+/// With its data, or what it comes to, in a text.
+fn in_a_text(body: &str, form: Form<'_>) -> Result<String, Unwritable> {
+    let parts = parts(body)?;
+    let data = match form {
+        Form::Plain | Form::Whole => parts.data.get(),
+        Form::Delta(delta) => std::str::from_utf8(delta).map_err(|_not| Unwritable)?,
+    };
+    let data = serde_json::to_string(data).map_err(|_not| Unwritable)?;
+    let (info, tags) = (parts.info.map(RawValue::get), parts.tags.map(RawValue::get));
+    let mut body = json_body(&data, info, tags, parts.time);
+    if let Form::Delta(_) = form {
+        body.pop();
+        body.push_str(",\"delta\":true}");
+    }
+    Ok(body)
 }
 
 fn from_protobuf(body: &[u8]) -> Result<String, Unwritable> {
@@ -99,6 +179,7 @@ fn info(info: &Info<'_>) -> Result<String, Unwritable> {
 pub struct Publication {
     body: Owned,
     offset: u64,
+    form: Form<'static>,
 }
 
 #[derive(Clone, Debug)]
@@ -115,7 +196,20 @@ impl Publication {
             Body::Json(body) => Owned::Json(body.into()),
             Body::Protobuf(body) => Owned::Protobuf(body.into()),
         };
-        Self { body, offset }
+        Self {
+            body,
+            offset,
+            form: Form::Plain,
+        }
+    }
+
+    /// The same for a client that is told deltas.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self {
+            form: Form::Whole,
+            ..self
+        }
     }
 
     pub(crate) fn body(&self) -> Body<'_> {
@@ -132,6 +226,6 @@ impl Publication {
 
 impl Serialize for Publication {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize_written(self.body().json(Some(self.offset)), serializer)
+        serialize_written(self.body().json(Some(self.offset), self.form), serializer)
     }
 }

@@ -103,7 +103,7 @@ fn line(lines: &mut String, line: std::fmt::Arguments<'_>) {
 
 fn json_push(lines: &mut String, channel: &str, what: Push<'_>) -> Result<(), Unwritable> {
     let (name, value) = match what {
-        Push::Pub { body, offset } => ("pub", body.json(offset)?),
+        Push::Pub { body, offset, form } => ("pub", body.json(offset, form)?),
         Push::Join(info) => ("join", format!("{{\"info\":{info}}}").into()),
         Push::Leave(info) => ("leave", format!("{{\"info\":{info}}}").into()),
         Push::Subscribe(told) => ("subscribe", json(told)?.into()),

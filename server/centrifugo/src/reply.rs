@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::code::Unsubscribed;
 use crate::encoding::Payload;
-use crate::publication::{Body, Publication};
+use crate::publication::{Body, Form, Publication};
 
 /// The result of a command.
 #[derive(Debug, Serialize)]
@@ -110,6 +110,9 @@ pub struct Subscribed {
     /// Whether it asked to recover.
     #[serde(skip_serializing_if = "is_false")]
     pub was_recovering: bool,
+    /// Whether publications may come as deltas.
+    #[serde(skip_serializing_if = "is_false")]
+    pub delta: bool,
     /// Whatever the application says with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
@@ -197,6 +200,8 @@ pub enum Push<'a> {
         body: Body<'a>,
         /// Where it is in the channel.
         offset: Option<u64>,
+        /// How its data is told.
+        form: Form<'a>,
     },
     /// Somebody subscribed: a written [`ClientInfo`].
     Join(&'a str),

@@ -1,11 +1,12 @@
 //! What the application is asked about, beside whether a client may come in
 //! ([`entry`]), subscribe ([`subscription`]) and stay ([`stay`]): calls of its
-//! methods, and publications.
+//! methods, messages ([`message`]) and publications.
 //!
 //! A client goes on while the application is asked, so that answers may overtake
 //! each other, except those about its [publications](publication) to one channel.
 
 mod entry;
+mod message;
 mod publication;
 mod stay;
 mod subscription;

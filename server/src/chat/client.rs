@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::MAX_FRAME;
 use super::application::Line;
+use super::chains::Known;
 use super::rates::Rates;
 use super::seats::Seat;
 use crate::notify::Doer;
@@ -161,6 +162,8 @@ pub(super) struct Sub {
     pub(super) offset: u64,
     /// Whether a gap ends it.
     pub(super) positioned: bool,
+    /// Of the publication told last, if it is told deltas.
+    pub(super) delta: Option<Known>,
     /// A written [`ClientInfo`], with what the subscription's token says.
     pub(super) info: Arc<str>,
     /// When what its token granted ends, with the delay for a new one.

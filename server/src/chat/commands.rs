@@ -90,8 +90,7 @@ impl Chat {
                 return self.sub_refresh(conn, client, id, refresh, replies);
             }
             Request::Rpc(rpc) => self.call_application(conn, client, id, rpc),
-            // Nobody takes it, and there is no reply to say so in.
-            Request::Send(_) => return Err(Disconnect::NotAvailable),
+            Request::Send(message) => return self.pass_to_application(conn, client, message),
         };
         if let Err(error) = done {
             replies.error(id, error);

@@ -51,6 +51,10 @@ pub(super) struct Counters {
     pub(super) publications: Counter,
     /// Publications given to clients.
     pub(super) deliveries: Counter,
+    /// Of those, the ones that were told as deltas.
+    pub(super) deltas: Counter,
+    /// Messages to the application that it was not told of.
+    pub(super) dropped_messages: Counter,
     /// Subscriptions that asked for what they had missed and got it.
     pub(super) recovered: Counter,
     /// Those that could not.
@@ -111,7 +115,7 @@ type Plain = (
     fn(&Counters) -> &Counter,
 );
 
-const PLAIN: [Plain; 7] = [
+const PLAIN: [Plain; 9] = [
     (
         "hioload_chat_clients",
         "gauge",
@@ -153,6 +157,18 @@ const PLAIN: [Plain; 7] = [
         "counter",
         "Publications given to clients.",
         |c| &c.deliveries,
+    ),
+    (
+        "hioload_chat_deltas_total",
+        "counter",
+        "Publications given to clients as deltas.",
+        |c| &c.deltas,
+    ),
+    (
+        "hioload_chat_messages_dropped_total",
+        "counter",
+        "Messages of clients to the application that were dropped, as too much was unanswered.",
+        |c| &c.dropped_messages,
     ),
 ];
 

@@ -8,12 +8,14 @@ use hioload_centrifugo::{
 };
 use serde_json::value::RawValue;
 
+use super::chains::Known;
 use super::client::{Asked, Client, Pending, Stage, Sub, Wish};
 use super::presence::Step;
 use super::rules::Access;
 use super::token::{Expiry, Refused, SubClaims};
 use super::written::body;
 use super::{Chat, ENCODINGS, disconnect, message, place, send};
+use crate::config::DeltaType;
 use crate::notify::Kind;
 use crate::proxy::Override;
 
@@ -24,6 +26,8 @@ pub(super) struct Granted {
     pub(super) grant: Grant,
     pub(super) by: GrantedBy,
     pub(super) hears: bool,
+    /// Whether deltas are wanted.
+    pub(super) delta: bool,
     pub(super) recover: Option<Wish>,
 }
 
@@ -66,6 +70,7 @@ impl Granted {
             grant: Grant::default(),
             by: GrantedBy::Settings,
             hears: false,
+            delta: false,
             recover,
         }
     }
@@ -109,6 +114,7 @@ impl Chat {
             grant: Grant::default(),
             by: GrantedBy::Settings,
             hears: wish.join_leave,
+            delta: takes_deltas(wish),
             recover: Wish::of(&Recover {
                 recover: wish.recover,
                 epoch: wish.epoch.as_ref().into(),
@@ -247,6 +253,7 @@ impl Chat {
             _ => return Err(Error::Internal),
         }
         let positioned = recovery || options.positions(namespace);
+        let delta = granted.delta && namespace.allows_deltas();
         // What the application granted is renewed by it, without the client.
         let by_application = granted.by == GrantedBy::Application;
         let told = Subscribed {
@@ -258,6 +265,7 @@ impl Chat {
             recoverable: recovery,
             positioned,
             was_recovering: recover.is_some(),
+            delta,
             data: grant.data,
             ..Subscribed::default()
         };
@@ -274,6 +282,7 @@ impl Chat {
             pending: Some(Box::new(pending)),
             offset: 0,
             positioned,
+            delta: delta.then(Known::default),
             info: client.describe(grant.info.as_deref()),
             expires: if by_application {
                 grant.expiry.end(conn.now())
@@ -343,6 +352,9 @@ impl Chat {
         if pending.told.recovered && offset > pending.known {
             let body = body(delivery.message());
             let publication = body.map(|body| Publication::at(body, offset));
+            // Each client has missed others: deltas would be made for it alone.
+            let is_plain = !pending.told.delta;
+            let publication = publication.map(|one| if is_plain { one } else { one.whole() });
             pending.told.publications.extend(publication);
         }
         pending.replays = pending.replays.saturating_sub(1);
@@ -360,6 +372,9 @@ impl Chat {
             return;
         };
         sub.entered = true;
+        if sub.delta.is_some() {
+            self.chains.join(channel);
+        }
         self.counters.subscriptions.add(1);
         match (pending.told.was_recovering, pending.told.recovered) {
             (true, true) => self.counters.recovered.add(1),
@@ -450,6 +465,9 @@ impl Chat {
             return;
         }
         self.counters.subscriptions.sub(1);
+        if sub.delta.is_some() {
+            self.chains.leave(channel);
+        }
         let (notices, namespace) = (&self.notices, Some(sub.namespace));
         notices.tell(Kind::Unsubscribe, namespace, || client.doer(channel));
         if sub.presence {
@@ -516,6 +534,11 @@ impl Chat {
         }
         Ok(())
     }
+}
+
+/// Whether a client can make something of deltas.
+pub(super) fn takes_deltas(wish: &Subscribe<'_>) -> bool {
+    wish.delta == DeltaType::Fossil.name()
 }
 
 /// Where a subscription is to begin.

@@ -3,17 +3,30 @@
 
 use hioload::hub::Delivery;
 use hioload::{Kind, Message, Prepared};
-use hioload_centrifugo::{Body, Encoding, Push, Replies};
+use hioload_centrifugo::{Body, Encoding, Form, Push, Replies};
 
+use super::chains::{Chains, Known, Link};
 use super::{ENCODINGS, message, place};
+
+/// By the place of their encoding. `Some(None)`: it cannot be said in it.
+type ByEncoding = [Option<Option<Prepared>>; ENCODINGS.len()];
 
 /// One publication, with what was written of it so far.
 pub(super) struct Written {
     came: Prepared,
     channel: Box<str>,
     offset: Option<u64>,
-    /// By the place of their encoding. `Some(None)`: it cannot be said in it.
-    told: [Option<Option<Prepared>>; ENCODINGS.len()],
+    told: ByEncoding,
+    /// For those who are told deltas.
+    after: Option<Box<After>>,
+}
+
+/// The same for clients that are told deltas.
+struct After {
+    link: Link,
+    whole: ByEncoding,
+    /// `Some(None)`: it would not be shorter.
+    deltas: ByEncoding,
 }
 
 impl Written {
@@ -23,6 +36,7 @@ impl Written {
             channel: channel.into(),
             offset,
             told: Default::default(),
+            after: None,
         }
     }
 
@@ -37,16 +51,65 @@ impl Written {
             channel,
             offset,
             told,
+            ..
         } = self;
-        let told = told[place(encoding)].get_or_insert_with(|| {
-            let (body, offset) = (body(came.message())?, *offset);
-            let mut replies = Replies::new(encoding);
-            replies.push(channel, Push::Pub { body, offset });
-            let frame = replies.frame().ok().flatten()?;
-            Some(Prepared::new(message(frame)))
-        });
+        let told = told[place(encoding)]
+            .get_or_insert_with(|| write(came, (channel, *offset), encoding, Form::Plain));
         told.clone()
     }
+
+    /// As clients get it that are told deltas, and whether it is one; `known` is
+    /// what the client was told before.
+    pub(super) fn told_after(
+        &mut self,
+        encoding: Encoding,
+        known: &mut Known,
+        chains: &mut Chains,
+    ) -> (Option<Prepared>, bool) {
+        let Self {
+            came,
+            channel,
+            offset,
+            after,
+            ..
+        } = self;
+        let after = after.get_or_insert_with(|| {
+            Box::new(After {
+                link: chains.add(channel, came),
+                whole: Default::default(),
+                deltas: Default::default(),
+            })
+        });
+        let before = after.link.before(*known);
+        *known = after.link.known();
+        let to = (&**channel, *offset);
+        if let Some(before) = before {
+            let delta = after.deltas[place(encoding)].get_or_insert_with(|| {
+                let (before, now) = (body(before.message())?, body(came.message())?);
+                let delta = now.delta(before, encoding)?;
+                write(came, to, encoding, Form::Delta(&delta))
+            });
+            if delta.is_some() {
+                return (delta.clone(), true);
+            }
+        }
+        let whole = after.whole[place(encoding)]
+            .get_or_insert_with(|| write(came, to, encoding, Form::Whole));
+        (whole.clone(), false)
+    }
+}
+
+fn write(
+    came: &Prepared,
+    (channel, offset): (&str, Option<u64>),
+    encoding: Encoding,
+    form: Form<'_>,
+) -> Option<Prepared> {
+    let body = body(came.message())?;
+    let mut replies = Replies::new(encoding);
+    replies.push(channel, Push::Pub { body, offset, form });
+    let frame = replies.frame().ok().flatten()?;
+    Some(Prepared::new(message(frame)))
 }
 
 /// What a hub carries: text by those who speak JSON, bytes by the others.
@@ -78,6 +141,45 @@ mod tests {
         assert_eq!(json.message().as_text(), Some(expected));
         let protobuf = written.told(Encoding::Protobuf).expect("JSON is bytes");
         assert_eq!(protobuf.message().kind(), Kind::Binary);
+    }
+
+    #[test]
+    fn who_was_told_the_one_before_gets_a_delta_and_others_all_of_it() {
+        let came = |n| {
+            let data = format!("{{\"text\":\"the same each time\",\"n\":{n}}}");
+            Prepared::new(&json_body(&data, None, None, 0))
+        };
+        let (first, second) = (came(1), came(2));
+        let mut chains = Chains::default();
+        chains.join("room");
+        let [mut one, mut other] = [Known::default(); 2];
+        let mut written = Written::new(first, "room", None);
+        for encoding in ENCODINGS {
+            let (frame, is_delta) = written.told_after(encoding, &mut one, &mut chains);
+            assert!(frame.is_some() && !is_delta);
+        }
+        let mut written = Written::new(second, "room", None);
+        for encoding in ENCODINGS {
+            let (mut had, mut new) = (one, other);
+            let (delta, is_delta) = written.told_after(encoding, &mut had, &mut chains);
+            assert!(is_delta);
+            let (whole, is_delta) = written.told_after(encoding, &mut new, &mut chains);
+            assert!(!is_delta);
+            assert_eq!(had, new);
+            let length =
+                |frame: Option<Prepared>| frame.map_or(0, |one| one.message().payload().len());
+            assert!(length(delta) < length(whole));
+        }
+        // Both of them get the next one as a delta; who missed one does not.
+        let missed = one;
+        for known in [&mut one, &mut other] {
+            written.told_after(Encoding::Json, known, &mut chains);
+        }
+        let mut written = Written::new(came(3), "room", None);
+        for (mut known, expected) in [(one, true), (other, true), (missed, false)] {
+            let (_, is_delta) = written.told_after(Encoding::Json, &mut known, &mut chains);
+            assert_eq!(is_delta, expected);
+        }
     }
 
     #[test]

@@ -100,16 +100,19 @@ pub(crate) enum Event {
     SubRefresh,
     Publish,
     Rpc,
+    /// Which needs no answer.
+    Message,
 }
 
 impl Event {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Connect,
         Self::Refresh,
         Self::Subscribe,
         Self::SubRefresh,
         Self::Publish,
         Self::Rpc,
+        Self::Message,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -120,12 +123,13 @@ impl Event {
             Self::SubRefresh => "sub_refresh",
             Self::Publish => "publish",
             Self::Rpc => "rpc",
+            Self::Message => "message",
         }
     }
 
     /// Whether it is about something with a namespace.
     fn has_namespace(self) -> bool {
-        !matches!(self, Self::Connect | Self::Refresh)
+        !matches!(self, Self::Connect | Self::Refresh | Self::Message)
     }
 
     /// Whether that is a channel's.
@@ -312,7 +316,7 @@ impl Application {
                 name: name(),
                 field: "events",
                 advice: "give some of \"connect\", \"refresh\", \"subscribe\", \"sub_refresh\", \
-                         \"publish\", \"rpc\"",
+                         \"publish\", \"rpc\", \"message\"",
             });
         }
         let channels = self.events.iter().any(|event| event.is_of_channel());
@@ -503,7 +507,7 @@ mod tests {
     fn an_event_goes_to_the_one_that_takes_it_in_its_namespace() {
         let first = format!("{GOOD}events = ['connect', 'publish']\nnamespaces = ['n', '']\n");
         let second = "[[application]]\nname = 'b'\nendpoints = ['http://h']\n\
-                      events = ['publish', 'rpc']\nnamespaces = ['m']";
+                      events = ['publish', 'rpc', 'message']\nnamespaces = ['m']";
         let all = of(&(first + second)).unwrap();
         for (event, namespace, expected) in [
             (Event::Connect, "", Some("a")),
@@ -513,6 +517,7 @@ mod tests {
             (Event::Publish, "x", None),
             (Event::Rpc, "m", Some("b")),
             (Event::Rpc, "", None),
+            (Event::Message, "", Some("b")),
             (Event::Subscribe, "n", None),
         ] {
             let found = all.iter().find(|one| one.takes(event, namespace));
@@ -579,7 +584,7 @@ mod tests {
                 "no [[namespace]] \"x\"",
             ),
             (
-                format!("{GOOD}events = ['connect']\nnamespaces = ['n']"),
+                format!("{GOOD}events = ['connect', 'message']\nnamespaces = ['n']"),
                 "leave them",
             ),
             (format!("{rpc}headers = ['Host']"), "\"Host\" can not"),

@@ -304,6 +304,22 @@ pub(crate) enum Who {
     Anyone,
 }
 
+/// A format of deltas, in which a publication is told as what differs from the
+/// one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum DeltaType {
+    Fossil,
+}
+
+impl DeltaType {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Fossil => "fossil",
+        }
+    }
+}
+
 /// `[channel]` or `[[namespace]]`: what channels offer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -316,6 +332,7 @@ pub(crate) struct Namespace {
     history_ttl: Span,
     pub(crate) recovery: bool,
     pub(crate) positioning: bool,
+    pub(crate) allowed_delta_types: Vec<DeltaType>,
     pub(crate) allow_subscribe: Who,
     pub(crate) allow_publish: Who,
     pub(crate) allow_presence: Who,
@@ -337,6 +354,7 @@ impl Default for Namespace {
             history_ttl: Span(Duration::from_secs(300)),
             recovery: true,
             positioning: true,
+            allowed_delta_types: Vec::new(),
             allow_subscribe: Who::Nobody,
             allow_publish: Who::Nobody,
             allow_presence: Who::Nobody,
@@ -365,6 +383,10 @@ impl Namespace {
     /// Whether publications are kept.
     pub(crate) fn has_history(&self) -> bool {
         self.history_size > 0 && !self.history_ttl.0.is_zero()
+    }
+
+    pub(crate) fn allows_deltas(&self) -> bool {
+        self.allowed_delta_types.contains(&DeltaType::Fossil)
     }
 
     /// The name of its hub.

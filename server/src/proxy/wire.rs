@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use hioload_centrifugo::{Encoding, Payload};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -177,6 +177,7 @@ fn check(event: Event) -> Check {
         Event::Subscribe => is::<SubscribeResult>,
         Event::Publish => is::<PublishResult>,
         Event::Rpc => is::<RpcResult>,
+        Event::Message => is::<MessageResult>,
     }
 }
 
@@ -399,6 +400,9 @@ pub(crate) struct RpcResult {
     pub(crate) data: Data,
 }
 with_data!(RawRpc => RpcResult { } data { data / b64data, });
+
+/// A message was heard. Whatever is said of that, nobody waits for it.
+pub(crate) type MessageResult = IgnoredAny;
 
 /// Something is granted longer, or not.
 #[derive(Clone, Debug, Deserialize)]

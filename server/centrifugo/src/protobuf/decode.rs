@@ -106,6 +106,7 @@ fn subscribe(mut fields: Reader<'_>) -> Result<Subscribe<'_>, Garbled> {
             9 => subscribe.positioned = field.bool()?,
             10 => subscribe.recoverable = field.bool()?,
             11 => subscribe.join_leave = field.bool()?,
+            12 => subscribe.delta = field.text()?,
             _ => {}
         }
     }
@@ -292,6 +293,19 @@ impl<'a> Written<'a> {
             }
         }
         Ok(written)
+    }
+}
+
+/// The fields of a publication as they are written, other than its data.
+pub(super) fn without_data(publication: &[u8]) -> Result<impl Iterator<Item = &[u8]>, Garbled> {
+    let (mut rest, mut others) = (Reader::new(publication), Vec::new());
+    loop {
+        let before = rest;
+        match rest.field()? {
+            None => return Ok(others.into_iter()),
+            Some(field) if field.number == 4 => {}
+            Some(_) => others.push(before.until(rest)),
+        }
     }
 }
 

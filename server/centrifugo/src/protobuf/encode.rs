@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::OFFSET;
+use super::decode::without_data;
 use super::writer::Writer;
 use crate::code::Failure;
 use crate::encoding::{Payload, Unwritable};
-use crate::publication::{Body, Publication};
+use crate::publication::{Body, Form, Publication};
 use crate::reply::{
     Answer, Called, Connected, Past, Presence, PresenceStats, Push, Refreshed, SubRefreshed,
     Subscribed, Until,
@@ -65,7 +66,9 @@ impl Encode for (&str, Push<'_>) {
         out.message(4, |out| {
             out.text(2, channel);
             match push {
-                Push::Pub { body, offset } => out.message(4, |out| publication(out, body, offset)),
+                Push::Pub { body, offset, form } => {
+                    out.message(4, |out| publication(out, body, offset, form))
+                }
                 Push::Join(info) => out.message(5, |out| out.message(1, |out| client(out, info))),
                 Push::Leave(info) => out.message(6, |out| out.message(1, |out| client(out, info))),
                 Push::Unsubscribe(why) => out.message(7, |out| {
@@ -133,13 +136,14 @@ impl Encode for Subscribed {
         out.bool(10, self.positioned);
         raw(out, 11, self.data.as_deref());
         out.bool(12, self.was_recovering);
+        out.bool(13, self.delta);
         Ok(())
     }
 }
 
 impl Encode for Publication {
     fn encode(&self, out: &mut Writer) -> Outcome {
-        publication(out, self.body(), Some(self.offset()))
+        publication(out, self.body(), Some(self.offset()), Form::Plain)
     }
 }
 
@@ -233,12 +237,20 @@ struct JsonInfo<'a> {
     chan_info: Option<&'a RawValue>,
 }
 
-fn publication(out: &mut Writer, body: Body<'_>, offset: Option<u64>) -> Outcome {
-    match body {
-        Body::Protobuf(fields) => out.fields(fields),
-        Body::Json(body) => {
+fn publication(out: &mut Writer, body: Body<'_>, offset: Option<u64>, form: Form<'_>) -> Outcome {
+    match (body, form) {
+        (Body::Protobuf(fields), Form::Plain | Form::Whole) => out.fields(fields),
+        (Body::Protobuf(fields), Form::Delta(delta)) => {
+            out.bytes(4, delta);
+            let others = without_data(fields).map_err(|_garbled| Unwritable)?;
+            others.for_each(|field| out.fields(field));
+        }
+        (Body::Json(body), form) => {
             let body: JsonBody<'_> = serde_json::from_str(body).map_err(|_not| Unwritable)?;
-            out.bytes(4, body.data.get().as_bytes());
+            match form {
+                Form::Plain | Form::Whole => out.bytes(4, body.data.get().as_bytes()),
+                Form::Delta(delta) => out.bytes(4, delta),
+            }
             if let Some(who) = &body.info {
                 out.message(5, |out| {
                     info(out, who);
@@ -256,6 +268,7 @@ fn publication(out: &mut Writer, body: Body<'_>, offset: Option<u64>) -> Outcome
         }
     }
     out.number(OFFSET, offset.unwrap_or_default());
+    out.bool(8, matches!(form, Form::Delta(_)));
     Ok(())
 }
 

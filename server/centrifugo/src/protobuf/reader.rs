@@ -62,6 +62,11 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
+    /// What was read since, up to `later`.
+    pub(super) fn until(self, later: Self) -> &'a [u8] {
+        &self.0[..self.0.len() - later.0.len()]
+    }
+
     /// The next field, if there is one.
     pub(super) fn field(&mut self) -> Result<Option<Field<'a>>, Garbled> {
         if self.is_empty() {

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::*;
 use crate::code::Unsubscribed;
 use crate::encoding::Payload;
-use crate::publication::{Body, Publication, json_body, protobuf_body};
+use crate::publication::{Body, Form, Publication, json_body, protobuf_body};
 use crate::reply::{
     Called, Connected, Empty, Past, Presence, PresenceStats, Refreshed, SubRefreshed, Subscribed,
     Until,
@@ -122,7 +122,14 @@ fn a_publication_of_either_kind_is_told_in_both_encodings() {
     ] {
         let (text, bytes) = both(|replies| {
             let offset = Some(7);
-            replies.push("a\"b", Push::Pub { body, offset });
+            replies.push(
+                "a\"b",
+                Push::Pub {
+                    body,
+                    offset,
+                    form: Form::Plain,
+                },
+            );
         });
         let expected = format!(
             r#"{{"push":{{"channel":"a\"b","pub":{{"data":{{"a":1}},"info":{INFO}{text_tags},"time":300,"offset":7}}}}}}"#
@@ -133,6 +140,71 @@ fn a_publication_of_either_kind_is_told_in_both_encodings() {
         let push = [field(0x12, b"a\"b"), field(0x22, &publication)].concat();
         assert_eq!(bytes, framed(&field(0x22, &push)));
     }
+}
+
+#[test]
+fn a_delta_is_told_in_place_of_the_data_and_as_a_text_in_json() {
+    let was = json_body("{\"text\":\"the same in both\",\"n\":1}", None, None, 0);
+    let was_bytes = protobuf_body(b"{\"text\":\"the same in both\",\"n\":1}", INFO, 7).unwrap();
+    let data = "{\"text\":\"the same in both\",\"n\":2}";
+    let json = json_body(data, Some(INFO), Some("{\"k\":\"v\"}"), 300);
+    let protobuf = protobuf_body(data.as_bytes(), INFO, 300).unwrap();
+    let all = [
+        (Body::Json(&json), r#","tags":{"k":"v"}"#),
+        (Body::Protobuf(&protobuf), ""),
+    ];
+    let (offset, mut seen) = (Some(7), Vec::new());
+    for (body, tags) in all {
+        for before in [Body::Json(&was), Body::Protobuf(&was_bytes)] {
+            let [in_json, in_bytes] = [Encoding::Json, Encoding::Protobuf]
+                .map(|encoding| body.delta(before, encoding).expect("it is shorter"));
+            assert_eq!(in_json, in_bytes);
+            let form = Form::Delta(&in_json);
+            let (text, bytes) = both(|all| all.push("c", Push::Pub { body, offset, form }));
+            let written = serde_json::to_string(std::str::from_utf8(&in_json).unwrap()).unwrap();
+            assert_eq!(
+                text,
+                format!(
+                    r#"{{"push":{{"channel":"c","pub":{{"data":{written},"info":{INFO}{tags},"time":300,"delta":true,"offset":7}}}}}}"#
+                )
+            );
+            let place = bytes
+                .windows(in_json.len())
+                .position(|part| part == in_json);
+            assert!(
+                place.is_some() && bytes.ends_with(b"\x30\x07\x40\x01"),
+                "{bytes:?}"
+            );
+            assert!(!bytes.windows(9).any(|part| part == b"{\"text\":\""));
+            seen.push((text, bytes));
+        }
+        let form = Form::Whole;
+        let (text, bytes) = both(|all| all.push("c", Push::Pub { body, offset, form }));
+        let written = serde_json::to_string(data).unwrap();
+        assert!(
+            text.contains(&format!("{{\"data\":{written},\"info\":")),
+            "{text}"
+        );
+        let form = Form::Plain;
+        assert_eq!(
+            both(|all| all.push("c", Push::Pub { body, offset, form })).1,
+            bytes
+        );
+    }
+    assert_eq!((&seen[0], &seen[2]), (&seen[1], &seen[3]));
+    let none = protobuf_body(b"\x00\xff", INFO, 0).unwrap();
+    let (none, body) = (Body::Protobuf(&none), all[0].0);
+    assert_eq!(body.delta(none, Encoding::Json), None);
+    assert_eq!(none.delta(body, Encoding::Json), None);
+    let told = Subscribed {
+        publications: vec![Publication::at(Body::Json(&was), 7).whole()],
+        delta: true,
+        ..Subscribed::default()
+    };
+    let (text, bytes) = both(|replies| replies.answer(1, &Answer::Subscribe(&told)));
+    assert!(text.contains(r#"[{"data":"{\"text\":"#), "{text}");
+    assert!(text.ends_with(r#","offset":7}],"delta":true}}"#), "{text}");
+    assert!(bytes.ends_with(b"\x68\x01"), "{bytes:?}");
 }
 
 #[test]
@@ -149,7 +221,14 @@ fn bytes_that_are_not_json_have_no_place_in_json() {
     replies.answer(3, &Answer::Publish(Empty {}));
     assert_eq!(replies.frame(), Err(Unwritable));
     let mut replies = Replies::new(Encoding::Json);
-    replies.push("c", Push::Pub { body, offset: None });
+    replies.push(
+        "c",
+        Push::Pub {
+            body,
+            offset: None,
+            form: Form::Plain,
+        },
+    );
     assert_eq!(replies.frame(), Err(Unwritable));
     let mut replies = Replies::new(Encoding::Protobuf);
     replies.answer(2, &Answer::Subscribe(&told));
@@ -164,7 +243,14 @@ fn what_was_written_over_several_lines_is_one_line_in_json() {
     let body = protobuf_body(b"{\n\"a\":\r\n1}", INFO, 0).unwrap();
     let (text, bytes) = both(|replies| {
         let body = Body::Protobuf(&body);
-        replies.push("c", Push::Pub { body, offset: None });
+        replies.push(
+            "c",
+            Push::Pub {
+                body,
+                offset: None,
+                form: Form::Plain,
+            },
+        );
     });
     assert!(text.contains(r#""data":{ "a":  1}"#), "{text}");
     assert!(!text.contains('\n'));
@@ -186,15 +272,16 @@ fn a_subscription_is_told_with_all_its_fields() {
         offset: 7,
         positioned: true,
         was_recovering: true,
+        delta: true,
         data: Some(raw("[]")),
     };
     let (text, bytes) = both(|replies| replies.answer(1, &Answer::Subscribe(&told)));
-    let expected = r#"{"id":1,"subscribe":{"expires":true,"ttl":5,"recoverable":true,"epoch":"e","publications":[{"data":1,"offset":7}],"recovered":true,"offset":7,"positioned":true,"was_recovering":true,"data":[]}}"#;
+    let expected = r#"{"id":1,"subscribe":{"expires":true,"ttl":5,"recoverable":true,"epoch":"e","publications":[{"data":1,"offset":7}],"recovered":true,"offset":7,"positioned":true,"was_recovering":true,"delta":true,"data":[]}}"#;
     assert_eq!(text, expected);
     let result = [
         &b"\x08\x01\x10\x05\x18\x01\x32\x01e"[..],
         &field(0x3a, b"\x22\x011\x30\x07"),
-        b"\x40\x01\x48\x07\x50\x01\x5a\x02[]\x60\x01",
+        b"\x40\x01\x48\x07\x50\x01\x5a\x02[]\x60\x01\x68\x01",
     ]
     .concat();
     let reply = [&b"\x08\x01"[..], &field(0x32, &result)].concat();

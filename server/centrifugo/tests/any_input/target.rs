@@ -2,8 +2,8 @@
 //! fuzzer.
 
 use hioload_centrifugo::{
-    Body, Command, Emulated, Encoding, Frame, Malformed, Payload, Publish, Push, Replies, Request,
-    commands, json_body, protobuf_body, protobuf_commands,
+    Body, Command, Emulated, Encoding, Form, Frame, Malformed, Payload, Publish, Push, Replies,
+    Request, commands, json_body, protobuf_body, protobuf_commands,
 };
 
 const INFO: &str = r#"{"user":"u","client":"c"}"#;
@@ -78,8 +78,8 @@ fn look_at<'a>(
 /// The frame that tells of a publication, where it can be told.
 pub(crate) fn tell(encoding: Encoding, publish: &Publish<'_>, body: Body<'_>) -> Option<Vec<u8>> {
     let mut replies = Replies::new(encoding);
-    let offset = Some(7);
-    replies.push(&publish.channel, Push::Pub { body, offset });
+    let (offset, form) = (Some(7), Form::Plain);
+    replies.push(&publish.channel, Push::Pub { body, offset, form });
     match replies.frame().ok()?.expect("a push") {
         Frame::Text(text) => Some(text.as_bytes().to_vec()),
         Frame::Binary(bytes) => Some(bytes.to_vec()),

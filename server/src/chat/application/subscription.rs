@@ -5,7 +5,7 @@ use hioload_centrifugo::{Error, Recover, Replies, Subscribe};
 
 use super::super::client::{Asked, Client, Wanted, Wish};
 use super::super::rules::{Access, Rules};
-use super::super::subscribe::{Granted, GrantedBy};
+use super::super::subscribe::{Granted, GrantedBy, takes_deltas};
 use super::super::{Chat, send};
 use super::entry::grant;
 use crate::config::{Event, Namespace};
@@ -56,6 +56,7 @@ impl Chat {
             offset: wish.offset,
         });
         let (ticket, hears) = (client.tickets, wish.join_leave);
+        let delta = takes_deltas(wish);
         self.ask_application(
             conn,
             client,
@@ -68,6 +69,7 @@ impl Chat {
                 let by = Wishes {
                     namespace,
                     hears,
+                    delta,
                     recover,
                 };
                 chat.subscribe_answered(conn, client, &wanted, by, said);
@@ -107,6 +109,7 @@ impl Chat {
             grant,
             by: GrantedBy::Application,
             hears: wishes.hears,
+            delta: wishes.delta,
             recover: wishes.recover,
         };
         if let Err(error) = self.start(conn, client, &wanted.channel, granted) {
@@ -134,6 +137,7 @@ impl Chat {
 struct Wishes {
     namespace: usize,
     hears: bool,
+    delta: bool,
     recover: Option<Wish>,
 }
 

@@ -99,6 +99,9 @@ pub(super) struct PublishTo<'a> {
     /// The same key within some minutes is the same publication.
     #[serde(borrow, default)]
     idempotency_key: Cow<'a, str>,
+    /// What Centrifugo asks for each publication is decided by the namespace.
+    #[serde(default, rename = "delta")]
+    _delta: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,6 +118,9 @@ pub(super) struct Broadcast<'a> {
     /// The same key within some minutes is the same publication.
     #[serde(borrow, default)]
     idempotency_key: Cow<'a, str>,
+    /// What Centrifugo asks for each publication is decided by the namespace.
+    #[serde(default, rename = "delta")]
+    _delta: bool,
 }
 
 /// About the connections of a user.
@@ -258,9 +264,9 @@ mod tests {
 
     #[test]
     fn an_option_that_is_not_there_is_named() {
-        let body = r#"{"channel":"c","data":1,"delta":true}"#;
+        let body = r#"{"channel":"c","data":1,"loud":true}"#;
         let error = serde_json::from_str::<PublishTo<'_>>(body).unwrap_err();
-        assert!(error.to_string().contains("delta"), "{error}");
+        assert!(error.to_string().contains("loud"), "{error}");
     }
 
     #[test]

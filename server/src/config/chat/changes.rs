@@ -181,6 +181,7 @@ impl Namespace {
             history_ttl,
             recovery,
             positioning,
+            allowed_delta_types,
             allow_subscribe,
             allow_publish,
             allow_presence,
@@ -212,6 +213,11 @@ impl Namespace {
         ] {
             c.live(field, (&old, &new), |who| format!("{place}: {who:?}"));
         }
+        c.live(
+            "allowed_delta_types",
+            (&self.allowed_delta_types, allowed_delta_types),
+            |all| format!("{place}: {all:?}"),
+        );
         c.live("max_channels", (&self.max_channels, max_channels), |n| {
             format!("{place}: {n}")
         });
@@ -239,7 +245,7 @@ mod tests {
              [[namespace]]\nname = 'a'",
             "client.token_secret = 'the second of the secrets'\napi.key = 'another-key-for-calls'\n\
              client.allowed_origins = ['*']\nclient.rates.read = 'off'\n\
-             [[namespace]]\nname = 'a'\nallow_publish = 'user'",
+             [[namespace]]\nname = 'a'\nallow_publish = 'user'\nallowed_delta_types = ['fossil']",
         );
         assert_eq!(changes.fixed, [""; 0]);
         let listed: Vec<_> = changes
@@ -255,6 +261,7 @@ mod tests {
                 "client.rates.read 2000/10s -> off",
                 "api.key some -> some",
                 "allow_publish namespace a: Nobody -> namespace a: User",
+                "allowed_delta_types namespace a: [] -> namespace a: [Fossil]",
             ]
         );
         assert_eq!(between("", ""), Changes::default());

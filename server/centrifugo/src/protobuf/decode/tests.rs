@@ -77,6 +77,7 @@ fn subscribe_and_history_have_all_their_fields() {
     assert_eq!((&*wish.channel, &*wish.token), ("c", "t"));
     assert_eq!((&*wish.epoch, wish.offset), ("e", 9));
     assert!(wish.recover && wish.positioned && wish.recoverable && wish.join_leave);
+    assert_eq!(wish.delta, "fossil");
     assert_eq!(wish.data.unwrap().bytes(), b"{}");
 
     let limit = b"\x38\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
