@@ -12,6 +12,7 @@ use hioload::{Opened, Server};
 use hioload_store::{OpenError, Options, Store};
 use thiserror::Error;
 
+use crate::chat;
 use crate::config::Settings;
 
 /// What the connections of a server with a store have to end after a hand-over:
@@ -38,8 +39,18 @@ pub(crate) struct NotLetGo {
     waited: Duration,
 }
 
+/// Opens a server's sockets and its store, with the hubs of the chat.
+pub(crate) fn open(
+    server: Server,
+    settings: &Settings,
+) -> Result<(Opened, Option<Store>), Box<dyn std::error::Error>> {
+    let (opened, store) = opened(replaceable(server, settings), settings)?;
+    let hubs = chat::hubs(&settings.chat, store.as_ref());
+    Ok((hubs.fold(opened, Opened::hub), store))
+}
+
 /// A server that hands over where the settings want it.
-pub(crate) fn replaceable(server: Server, settings: &Settings) -> Server {
+fn replaceable(server: Server, settings: &Settings) -> Server {
     let Some(path) = &settings.hand_over else {
         return server;
     };
@@ -50,11 +61,9 @@ pub(crate) fn replaceable(server: Server, settings: &Settings) -> Server {
     }
 }
 
-/// Opens a server's sockets and its store.
-///
 /// What is wrong with the store, other than that it is in use, is found before
 /// the predecessor hears of anything.
-pub(crate) fn open(
+fn opened(
     server: Server,
     settings: &Settings,
 ) -> Result<(Opened, Option<Store>), Box<dyn std::error::Error>> {
@@ -73,7 +82,8 @@ pub(crate) fn open(
     opened.dismiss_predecessor();
     // Its connections, its work elsewhere, its store: it waits for each of them
     // as long as this server would.
-    let patience = 3 * settings.config.drain_timeout + MARGIN;
+    let patience = settings.config.drain_timeout.saturating_mul(3);
+    let patience = patience.saturating_add(MARGIN);
     let store = let_go(options, patience)?;
     Ok((opened, Some(store)))
 }

@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use hioload::control::{DebugEndpoint, DebugToken, WeakToken};
 use hioload::tls::TlsConfig;
-use hioload::{InheritedSocket, Opened, Running, Server, inherit};
+use hioload::{InheritedSocket, Running, Server, inherit};
 use hioload_store::Store;
 
 use admin::Admin;
@@ -71,9 +71,7 @@ fn serve(cli: Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         rules: rules.clone(),
     };
     let server = listening(&settings)?.reload_from(move || reload.read());
-    let (server, store) = kept::open(kept::replaceable(server, &settings), &settings)?;
-    let hubs = chat::hubs(&settings.chat, store.as_ref());
-    let server = hubs.fold(server, Opened::hub);
+    let (server, store) = kept::open(server, &settings)?;
     let token = settings.debug_token.clone();
     let notices = Notices::new(&settings.notify, &rules);
     let beside = Beside {

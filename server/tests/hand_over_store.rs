@@ -21,7 +21,7 @@ use support::peer::PATH;
 use support::wait::until;
 use support::{Process, Serving, server};
 
-const HAND_OVERS: u64 = 10;
+const HAND_OVERS: usize = 10;
 const PUBLISHERS: u64 = 4;
 const SUBSCRIBERS: usize = 3;
 /// Threads that connect, ask once and close, one connection after the other.
@@ -208,7 +208,7 @@ fn lines(client: &mut Client) -> Option<Vec<Value>> {
             }
             seen => panic!("{seen:?} instead of a message"),
         };
-        let lines = text.lines().map(|line| serde_json::from_str(line));
+        let lines = text.lines().map(serde_json::from_str);
         let mut lines: Vec<Value> = lines.collect::<Result<_, _>>().expect("JSON");
         lines.retain(|line| *line != json!({}));
         if !lines.is_empty() {
@@ -239,7 +239,7 @@ const FLAGS: [&[&str]; 5] = [
 /// Hands over again and again; the last server.
 fn hand_over(home: &Home, mut serving: Serving, load: &Load) -> Serving {
     let addr = serving.addr.to_string();
-    for flags in FLAGS.iter().cycle().skip(1).take(HAND_OVERS as usize) {
+    for flags in FLAGS.iter().cycle().skip(1).take(HAND_OVERS) {
         let enough = load.answered() + PER_HAND_OVER;
         until("load", || match load.answered() {
             answered if answered < enough => Err(answered),

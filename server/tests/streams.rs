@@ -505,13 +505,51 @@ fn pings_are_answered_by_posts_or_the_stream_ends() {
     silent.ends_with(3012);
 }
 
+/// A connect command of a user.
+fn connect_as(user: &str) -> String {
+    let key = EncodingKey::from_secret(b"no key to check it with");
+    let token = encode(&Header::default(), &json!({ "sub": user }), &key).expect("a token");
+    json!({ "id": 1, "connect": { "token": token } }).to_string()
+}
+
+#[test]
+fn a_session_names_one_connection_of_a_user() {
+    let chat = Chat::start("named", "");
+    let [mut first, mut second] = [(); 2].map(|()| chat.open(&connect_as("ann")));
+    first.is_let_in();
+    second.is_let_in();
+    let of = |user: &str, peer: &Peer| json!({ "user": user, "session": peer.session });
+    // Of somebody else, or of nobody: nothing happens.
+    chat.call("refresh", &of("bob", &first));
+    chat.call("refresh", &json!({ "user": "ann", "session": "" }));
+    let mut both = of("ann", &first);
+    both["client"] = json!("another");
+    chat.call("disconnect", &both);
+    let ping = |id: u32| json!({ "id": id, "ping": {} });
+    for peer in [&mut first, &mut second] {
+        assert_eq!(chat.emulate(&peer.says(&ping(2).to_string())), 204);
+        assert_eq!(peer.next()["id"], 2);
+    }
+    chat.call("refresh", &of("ann", &first));
+    assert_eq!(first.next(), json!({ "push": { "refresh": {} } }));
+    let mut expired = of("ann", &first);
+    expired["expired"] = json!(true);
+    chat.call("refresh", &expired);
+    first.ends_with(3005);
+    let mut room = of("ann", &second);
+    room["channel"] = json!("room");
+    chat.call("subscribe", &room);
+    second.is_pushed("subscribe");
+    assert_eq!(chat.emulate(&second.says(&ping(3).to_string())), 204);
+    assert_eq!(second.next()["id"], 3);
+    chat.call("disconnect", &of("ann", &second));
+    second.ends_with(3503);
+}
+
 #[test]
 fn the_application_ends_streams_and_a_stop_is_told() {
     let chat = Chat::start("ends", "");
-    let key = EncodingKey::from_secret(b"no key to check it with");
-    let token = encode(&Header::default(), &json!({ "sub": "ann" }), &key).expect("a token");
-    let connect = json!({ "id": 1, "connect": { "token": token } });
-    let mut ann = chat.open(&connect.to_string());
+    let mut ann = chat.open(&connect_as("ann"));
     ann.is_let_in();
     chat.call("subscribe", &json!({ "user": "ann", "channel": "room" }));
     ann.is_pushed("subscribe");

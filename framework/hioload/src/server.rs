@@ -115,7 +115,7 @@ impl Server {
     /// may write, such as `/run/NAME/`.
     ///
     /// Not on Windows, where [`start`](Self::start) fails with
-    /// [`Error::HandOver`].
+    /// [`Error::HandOver`](crate::Error::HandOver).
     #[must_use]
     pub fn hand_over_at(mut self, path: impl Into<PathBuf>) -> Self {
         self.hand_over_at = Some(path.into());

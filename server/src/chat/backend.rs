@@ -60,6 +60,36 @@ struct Step {
     refused: Option<Error>,
 }
 
+/// Whose connections a call is about: all of a user's, or one of them.
+#[derive(Clone)]
+struct Whose {
+    user: Arc<str>,
+    client: Option<Box<str>>,
+    session: Option<Box<str>>,
+}
+
+impl Whose {
+    fn of(user: &str, client: Option<&str>, session: Option<&str>) -> Result<Self, Error> {
+        if user.is_empty() {
+            return Err(Error::BadRequest);
+        }
+        Ok(Self {
+            user: user.into(),
+            client: client.map(Into::into),
+            session: session.map(Into::into),
+        })
+    }
+
+    fn is_of(&self, client: &Client) -> bool {
+        let session = client.stream.as_ref().map(|stream| &*stream.session);
+        self.client.as_deref().is_none_or(|one| *client.id == *one)
+            && self
+                .session
+                .as_deref()
+                .is_none_or(|one| session == Some(one))
+    }
+}
+
 /// Why a call ends before it is begun.
 enum Fault {
     /// It is no call: HTTP says so.
@@ -460,11 +490,7 @@ impl Chat {
 
     /// What concerns the connections of a user, wherever they are.
     fn user_parts(&self, conn: &Conn<'_>, call: &mut Step, of: OfUser<'_>) -> Result<(), Error> {
-        if of.user.is_empty() {
-            return Err(Error::BadRequest);
-        }
-        let user: Arc<str> = of.user.as_ref().into();
-        let only: Option<Box<str>> = of.client.map(|client| client.as_ref().into());
+        let whose = Whose::of(&of.user, of.client.as_deref(), of.session.as_deref())?;
         let channel: Box<str> = of.channel.as_ref().into();
         if matches!(call.method, Method::Disconnect) {
             let (code, reason) = match of.disconnect {
@@ -478,7 +504,7 @@ impl Chat {
                 return Err(Error::BadRequest);
             }
             self.everywhere(conn, call, move |chat, turn, back| {
-                chat.each(turn, &user, only.as_deref(), |_, conn, _| {
+                chat.each(turn, &whose, |_, conn, _| {
                     conn.close(CloseCode(code), &reason);
                 });
                 back.tell(Done::Nothing);
@@ -489,7 +515,7 @@ impl Chat {
         let begins = matches!(call.method, Method::Subscribe);
         self.everywhere(conn, call, move |chat, turn, back| {
             let mut failed = None;
-            chat.each(turn, &user, only.as_deref(), |chat, conn, client| {
+            chat.each(turn, &whose, |chat, conn, client| {
                 if !begins {
                     chat.end(conn, client, &channel, Some(Unsubscribed::Server));
                 } else if let Err(error) =
@@ -511,17 +537,13 @@ impl Chat {
         call: &mut Step,
         of: &RefreshOf<'_>,
     ) -> Result<(), Error> {
-        if of.user.is_empty() {
-            return Err(Error::BadRequest);
-        }
-        let user: Arc<str> = of.user.as_ref().into();
-        let only: Option<Box<str>> = of.client.as_ref().map(|client| client.as_ref().into());
+        let whose = Whose::of(&of.user, of.client.as_deref(), of.session.as_deref())?;
         // What has ended by now is over.
         let expiry = (!of.expired)
             .then(|| Expiry::granted(of.expire_at))
             .flatten();
         self.everywhere(conn, call, move |chat, turn, back| {
-            chat.each(turn, &user, only.as_deref(), |chat, conn, client| {
+            chat.each(turn, &whose, |chat, conn, client| {
                 let Some(expiry) = expiry else {
                     return disconnect(conn, Disconnect::Expired);
                 };
@@ -541,13 +563,12 @@ impl Chat {
     fn each(
         &mut self,
         turn: &mut Turn<'_, Service>,
-        user: &str,
-        only: Option<&str>,
+        whose: &Whose,
         mut act: impl FnMut(&mut Self, &mut Conn<'_>, &mut Client),
     ) {
         let keys: Vec<u64> = self
             .users
-            .get(user)
+            .get(&whose.user)
             .into_iter()
             .flatten()
             .copied()
@@ -557,7 +578,7 @@ impl Chat {
                 continue;
             };
             if let Some((mut conn, client)) = found(turn, id)
-                && only.is_none_or(|only| *client.id == *only)
+                && whose.is_of(client)
                 && client.is_in()
             {
                 act(self, &mut conn, client);

@@ -132,6 +132,9 @@ pub(super) struct OfUser<'a> {
     /// Only this connection.
     #[serde(borrow)]
     pub(super) client: Option<Cow<'a, str>>,
+    /// Only the one with this session, which those have that are heard by posts.
+    #[serde(borrow)]
+    pub(super) session: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     pub(super) channel: Cow<'a, str>,
     #[serde(borrow)]
@@ -156,6 +159,9 @@ pub(super) struct RefreshOf<'a> {
     /// Only this connection.
     #[serde(borrow)]
     pub(super) client: Option<Cow<'a, str>>,
+    /// Only the one with this session, which those have that are heard by posts.
+    #[serde(borrow)]
+    pub(super) session: Option<Cow<'a, str>>,
     /// No longer.
     #[serde(default)]
     pub(super) expired: bool,
