@@ -9,11 +9,18 @@ use std::collections::HashMap;
 use hioload::Prepared;
 use hioload_centrifugo::MAX_DELTA;
 
+/// Bytes of publications that a shard keeps for deltas at most: as many as the
+/// history of a namespace takes unless its settings say otherwise. What comes when
+/// they are taken is not kept, and what follows it comes whole.
+const MAX_KEPT: usize = 64 << 20;
+
 /// Of the channels on this shard whose publications are told as deltas: a
 /// publication of [`MAX_DELTA`] bytes at most for each.
 #[derive(Default)]
 pub(super) struct Chains {
     channels: HashMap<Box<str>, Chain>,
+    /// Of all publications kept.
+    bytes: usize,
     /// The number of the latest publication in any of them.
     latest: u64,
 }
@@ -50,6 +57,7 @@ impl Chains {
         if let Some(chain) = self.channels.get_mut(channel) {
             chain.subs -= 1;
             if chain.subs == 0 {
+                self.bytes -= chain.bytes();
                 self.channels.remove(channel);
             }
         }
@@ -59,11 +67,24 @@ impl Chains {
     pub(super) fn add(&mut self, channel: &str, came: &Prepared) -> Link {
         self.latest += 1;
         let known = Known(self.latest);
-        let fits = came.message().payload().len() <= MAX_DELTA;
+        let Some(chain) = self.channels.get_mut(channel) else {
+            let before = None;
+            return Link { known, before };
+        };
+        let others = self.bytes - chain.bytes();
+        let length = came.message().payload().len();
+        let fits = length <= MAX_DELTA && others + length <= MAX_KEPT;
         let next = fits.then(|| (known, came.clone()));
-        let chain = self.channels.get_mut(channel);
-        let before = chain.and_then(|chain| std::mem::replace(&mut chain.last, next));
+        let before = std::mem::replace(&mut chain.last, next);
+        self.bytes = others + chain.bytes();
         Link { known, before }
+    }
+}
+
+impl Chain {
+    fn bytes(&self) -> usize {
+        let last = self.last.as_ref();
+        last.map_or(0, |(_, kept)| kept.message().payload().len())
     }
 }
 
@@ -109,5 +130,29 @@ mod tests {
         let link = chains.add("a", &large);
         assert!(chains.add("a", &large).before(link.known()).is_none());
         assert!(chains.channels["a"].last.is_none());
+    }
+
+    #[test]
+    fn a_shard_keeps_so_much_and_no_more() {
+        let mut chains = Chains::default();
+        let came = Prepared::new("x".repeat(MAX_DELTA).as_str());
+        let names: Vec<_> = (0..=MAX_KEPT / MAX_DELTA).map(|n| n.to_string()).collect();
+        for name in &names {
+            chains.join(name);
+            chains.add(name, &came);
+        }
+        assert_eq!(chains.bytes, MAX_KEPT);
+        let (last, first) = (&names[names.len() - 1], &names[0]);
+        assert!(chains.channels[&**last].last.is_none());
+        // One takes the place of the one before it.
+        chains.add(first, &came);
+        assert!(chains.channels[&**first].last.is_some());
+        chains.leave(first);
+        chains.add(last, &came);
+        assert!(chains.channels[&**last].last.is_some());
+        for name in &names[1..] {
+            chains.leave(name);
+        }
+        assert_eq!(chains.bytes, 0);
     }
 }

@@ -216,6 +216,25 @@ impl Chat {
         Ok(())
     }
 
+    /// Whether a client, and the server, may have one more subscription.
+    fn check_room(&self, client: &Client, channel: &str, namespace: usize) -> Result<(), Error> {
+        if client.subs.contains_key(channel) {
+            return Err(Error::AlreadySubscribed);
+        }
+        if client.subs.len() >= self.rules.settings().client.max_channels {
+            return Err(Error::LimitExceeded);
+        }
+        let most = self.rules.namespace(namespace).max_channels;
+        let all = self.handle.hub(self.hubs[namespace]);
+        if all.subscribers(channel) == 0 && all.topics() >= most {
+            return Err(Error::LimitExceeded);
+        }
+        if !self.outbox.has_room() {
+            return Err(Error::Internal);
+        }
+        Ok(())
+    }
+
     /// Asks the channel's home for the beginning.
     pub(super) fn start(
         &mut self,
@@ -224,21 +243,9 @@ impl Chat {
         channel: &str,
         granted: Granted,
     ) -> Result<(), Error> {
-        if client.subs.contains_key(channel) {
-            return Err(Error::AlreadySubscribed);
-        }
-        if client.subs.len() >= self.rules.settings().client.max_channels {
-            return Err(Error::LimitExceeded);
-        }
+        self.check_room(client, channel, granted.namespace)?;
         let namespace = self.rules.namespace(granted.namespace);
         let hub = self.hubs[granted.namespace];
-        let all = self.handle.hub(hub);
-        if all.subscribers(channel) == 0 && all.topics() >= namespace.max_channels {
-            return Err(Error::LimitExceeded);
-        }
-        if !self.outbox.has_room() {
-            return Err(Error::Internal);
-        }
         let grant = granted.grant;
         let options = grant.options;
         let recovery = options.recovers(namespace);
