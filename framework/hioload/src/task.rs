@@ -30,6 +30,7 @@
 mod local;
 mod message;
 mod offload;
+mod payloads;
 mod port;
 mod service;
 mod spawn;
@@ -39,7 +40,7 @@ mod tokio;
 mod waker;
 mod websocket;
 
-pub(crate) use local::{Ended, Local, TaskId};
+pub(crate) use local::{Ended, Local, POLLS_PER_TURN, TaskId};
 pub use message::Message;
 pub use offload::{Offload, offload, offload_job};
 pub use port::Closed;
