@@ -17,8 +17,9 @@
 //! ```
 //!
 //! Tasks are polled once per turn and wake-up, after what arrived and before
-//! what is sent leaves, so an answer leaves in the turn of its question. They
-//! never leave their shard and need not be `Send`. What arrives is copied for
+//! what is sent leaves, so an answer leaves in the turn of its question. Where
+//! much arrives in a turn they are polled in between, each time 64 messages
+//! have come. They never leave their shard and need not be `Send`. What arrives is copied for
 //! them, since no received memory outlives a turn, and bounded; a task that is
 //! behind lets its peer wait.
 //!

@@ -123,10 +123,10 @@ impl<A: App> Crowd<A> {
             };
             link.seal(cx);
             let orders = link.orders();
-            let mut sent = 0;
-            for segment in link.queue().into_iter().flat_map(|queue| queue.drain(..)) {
-                sent += segment.bytes().len();
-            }
+            let sent = match link.queue() {
+                Some(queue) => queue.drain(..).map(|segment| segment.bytes().len()).sum(),
+                None => 0,
+            };
             if orders.close {
                 self.core.closed(token);
                 let next = token.generation().wrapping_add(1);
