@@ -17,7 +17,9 @@ pub use tracked::{SendFailed, Tracked};
 pub use turn::{ConnId, Turn};
 pub use upgrade::Upgrade;
 
-use hioload_protocol::{CloseCode, Kind};
+use std::fmt;
+
+use hioload_protocol::{CloseCode, Content, Kind};
 
 use crate::client::{Accepted, DialError};
 use crate::http::{BodyPart, Request, Response, Upload};
@@ -184,56 +186,91 @@ pub trait App: Sized + 'static {
 }
 
 /// A complete message, as received or to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Message<'a> {
-    kind: Kind,
-    payload: &'a [u8],
+#[derive(Clone, Copy)]
+pub struct Message<'a>(Carried<'a>);
+
+#[derive(Clone, Copy)]
+enum Carried<'a> {
+    Text(&'a str),
+    /// Text that was validated piece by piece.
+    Pieces(&'a [u8]),
+    Binary(&'a [u8]),
 }
 
 impl<'a> Message<'a> {
     /// A text message.
     #[must_use]
     pub fn text(text: &'a str) -> Self {
-        Self {
-            kind: Kind::Text,
-            payload: text.as_bytes(),
-        }
+        Self(Carried::Text(text))
     }
 
     /// A binary message.
     #[must_use]
     pub fn binary(payload: &'a [u8]) -> Self {
-        Self {
-            kind: Kind::Binary,
-            payload,
-        }
+        Self(Carried::Binary(payload))
     }
 
+    /// A text's payload is valid UTF-8.
     pub(crate) fn received(kind: Kind, payload: &'a [u8]) -> Self {
-        Self { kind, payload }
+        Self(match kind {
+            Kind::Text => Carried::Pieces(payload),
+            Kind::Binary => Carried::Binary(payload),
+        })
+    }
+
+    pub(crate) fn whole(content: Content<'a>) -> Self {
+        match content {
+            Content::Text(text) => Self::text(text),
+            Content::Binary(bytes) => Self::binary(bytes),
+        }
     }
 
     /// Text or binary.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.kind
+        match self.0 {
+            Carried::Text(_) | Carried::Pieces(_) => Kind::Text,
+            Carried::Binary(_) => Kind::Binary,
+        }
     }
 
     /// The payload of either kind. A text message's is valid UTF-8.
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        self.payload
+        match self.0 {
+            Carried::Text(text) => text.as_bytes(),
+            Carried::Pieces(payload) | Carried::Binary(payload) => payload,
+        }
     }
 
-    /// The text of a text message. Costs a second UTF-8 check, since this
-    /// crate holds no unsafe code; use [`payload`](Self::payload) where bytes
-    /// will do.
+    /// The text of a text message. One that did not arrive whole (in fragments,
+    /// compressed, or over the end of a receive buffer) is checked once more,
+    /// since this crate holds no unsafe code; use [`payload`](Self::payload)
+    /// where bytes will do.
     #[must_use]
     pub fn as_text(&self) -> Option<&'a str> {
-        match self.kind {
-            Kind::Text => std::str::from_utf8(self.payload).ok(),
-            Kind::Binary => None,
+        match self.0 {
+            Carried::Text(text) => Some(text),
+            Carried::Pieces(payload) => std::str::from_utf8(payload).ok(),
+            Carried::Binary(_) => None,
         }
+    }
+}
+
+impl PartialEq for Message<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.kind() == other.kind() && self.payload() == other.payload()
+    }
+}
+
+impl Eq for Message<'_> {}
+
+impl fmt::Debug for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("kind", &self.kind())
+            .field("payload", &self.payload())
+            .finish()
     }
 }
 

@@ -17,8 +17,9 @@
 //! ```
 //!
 //! Tasks are polled once per turn and wake-up, after what arrived and before
-//! what is sent leaves, so an answer leaves in the turn of its question. They
-//! never leave their shard and need not be `Send`. What arrives is copied for
+//! what is sent leaves, so an answer leaves in the turn of its question. Where
+//! much arrives in a turn they are polled in between, each time 64 messages
+//! have come. They never leave their shard and need not be `Send`. What arrives is copied for
 //! them, since no received memory outlives a turn, and bounded; a task that is
 //! behind lets its peer wait.
 //!
@@ -30,6 +31,7 @@
 mod local;
 mod message;
 mod offload;
+mod payloads;
 mod port;
 mod service;
 mod spawn;
@@ -39,7 +41,7 @@ mod tokio;
 mod waker;
 mod websocket;
 
-pub(crate) use local::{Ended, Local, TaskId};
+pub(crate) use local::{Ended, Local, POLLS_PER_TURN, TaskId};
 pub use message::Message;
 pub use offload::{Offload, offload, offload_job};
 pub use port::Closed;

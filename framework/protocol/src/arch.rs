@@ -1,8 +1,10 @@
-//! Chooses the widest masking loop that this CPU has.
+//! Chooses the widest masking loop that this CPU has; and what else safe code
+//! cannot say.
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 mod scalar;
+mod text;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -14,6 +16,7 @@ pub(crate) use scalar::apply;
 pub(crate) use x86_64::apply;
 
 pub(crate) use scalar::apply as apply_scalar;
+pub(crate) use text::text;
 
 #[cfg(test)]
 mod tests;

@@ -41,7 +41,7 @@
 #[allow(
     unsafe_code,
     reason = "SIMD loads and stores take raw pointers, and code compiled for a detected CPU \
-              feature is unsafe to call"
+              feature is unsafe to call; text that was validated is not validated again"
 )]
 mod arch;
 pub mod body;
@@ -71,7 +71,7 @@ pub use error::{Closing, ProtocolError};
 pub use keepalive::*;
 pub use limits::Limits;
 pub use mask_keys::MaskKeys;
-pub use message::{Event, Kind, MessagePool, Payload, Received};
+pub use message::{Content, Event, Kind, MessagePool, Payload, Received};
 pub use output::Output;
 pub use resources::Resources;
 

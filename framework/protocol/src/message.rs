@@ -16,6 +16,15 @@ pub enum Kind {
     Binary,
 }
 
+/// A message, borrowed from the input in which it lay whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
 /// What one call of [`Connection::receive`](crate::Connection::receive) did.
 #[derive(Debug)]
 pub struct Received {

@@ -12,7 +12,8 @@ pub struct InvalidUtf8;
 const SHORT: usize = 64;
 
 /// Whether this is ASCII and short; what is not needs validation.
-#[inline]
+// A call of its own is as long as the check of a short text.
+#[inline(always)]
 pub(crate) fn is_short_ascii(text: &[u8]) -> bool {
     const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     if text.len() > SHORT {

@@ -73,6 +73,7 @@ impl<A: App> ShardCore<A> {
         self.cx.metrics().bytes_received.add(bytes.len() as u64);
         entry.link.keepalive.heard(self.cx.now);
         self.arrived(token, bytes);
+        self.relieve_tasks();
     }
 
     /// Bytes for the transport.

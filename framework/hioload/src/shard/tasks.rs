@@ -6,20 +6,45 @@ use hioload_protocol::CloseCode;
 
 use super::core::ShardCore;
 use crate::app::{App, Conn};
-use crate::task::{Ended, Port};
+use crate::task::{Ended, POLLS_PER_TURN, Port};
 
 impl<A: App> ShardCore<A> {
     /// Polls the tasks that were woken, does what they want, and again while
     /// that wakes others; up to a bound of polls.
     pub(crate) fn run_tasks(&mut self) {
+        if self.cx.tasks.local().is_ready() {
+            self.poll_tasks(POLLS_PER_TURN);
+        }
+        let tasks = self.cx.tasks.local();
+        let metrics = self.cx.metrics();
+        metrics.tasks.set(tasks.len() as u64);
+        let panicked = tasks.take_panicked();
+        if panicked > 0 {
+            metrics.tasks_panicked.add(panicked);
+        }
+    }
+
+    /// Before the end of the turn, when much waits for tasks: those that are
+    /// ready, each once.
+    #[inline]
+    pub(super) fn relieve_tasks(&mut self) {
+        if self.cx.tasks.local().is_crowded() {
+            self.poll_tasks(self.cx.tasks.local().ready());
+        }
+    }
+
+    #[inline(never)]
+    fn poll_tasks(&mut self, most: usize) {
         let tasks = Rc::clone(self.cx.tasks.local());
         let mut polls = 0;
         while tasks.is_ready() {
             let before = polls;
-            let ended = tasks.poll(&mut polls);
-            for port in tasks.take_touched() {
+            let ended = tasks.poll(&mut polls, most);
+            let mut touched = tasks.take_touched();
+            for port in touched.drain(..) {
                 self.carry_out(&port);
             }
+            tasks.keep_touched(touched);
             for ask in tasks.take_asked() {
                 ask(&mut self.cx);
             }
@@ -29,12 +54,6 @@ impl<A: App> ShardCore<A> {
                 None if polls == before => break,
                 None => {}
             }
-        }
-        let panicked = tasks.take_panicked();
-        let metrics = self.cx.metrics();
-        metrics.tasks.set(tasks.len() as u64);
-        if panicked > 0 {
-            metrics.tasks_panicked.add(panicked);
         }
     }
 

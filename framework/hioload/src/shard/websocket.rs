@@ -1,9 +1,7 @@
 //! The WebSocket stage: from received bytes to the app's callbacks.
 
-use std::ops::Range;
-
 use hioload_platform::Token;
-use hioload_protocol::{Connection, Event, Kind, Received};
+use hioload_protocol::{Connection, Content, Event, Received};
 
 use super::chain::Stage;
 use super::context::Context;
@@ -31,9 +29,9 @@ impl<A: App> ShardCore<A> {
             if link.is_paused() {
                 return at;
             }
-            if let Some((kind, payload)) = link.read_whole(&mut bytes[at..], &self.cx) {
-                let message = Message::received(kind, &bytes[at..][payload.clone()]);
-                at += payload.end;
+            if let Some((content, size)) = link.read_whole(&mut bytes[at..], &self.cx) {
+                let message = Message::whole(content);
+                at += size;
                 *messages += 1;
                 if !link.is(Flags::CLOSING) {
                     let _span = link.entered();
@@ -160,7 +158,11 @@ impl Link {
     /// A message that lies whole at the start of the bytes; nothing else is
     /// touched.
     #[inline]
-    fn read_whole(&mut self, bytes: &mut [u8], cx: &Context) -> Option<(Kind, Range<usize>)> {
+    fn read_whole<'b>(
+        &mut self,
+        bytes: &'b mut [u8],
+        cx: &Context,
+    ) -> Option<(Content<'b>, usize)> {
         match &mut self.stage {
             Stage::WebSocket(websocket) => websocket.receive_whole(bytes, &cx.resources.limits),
             _ => None,

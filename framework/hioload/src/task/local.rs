@@ -14,8 +14,10 @@ use std::task::{Context, Poll, Waker};
 use hioload_platform::Nanos;
 
 use super::message::Message;
+use super::payloads::Payloads;
 use super::port::{Order, Port};
 use super::waker::{Home, TaskWaker, enter};
+use crate::app;
 use crate::server::Handle;
 use crate::timer::{TimerId, Wheel};
 
@@ -25,17 +27,16 @@ const MOST_SPAWNED: usize = 1 << 16;
 
 /// Polls per turn, so that tasks that wake themselves or each other cannot
 /// keep the shard from its connections; the rest comes in the next turn.
-const POLLS_PER_TURN: usize = 1024;
+pub(crate) const POLLS_PER_TURN: usize = 1024;
 
-/// Lists of orders and queues of messages kept, as many as a turn's tasks fill,
-/// and the longest of them.
+/// Messages that may come before tasks are polled for them within a turn: their
+/// memory is then used again while it is in the cache.
+pub(super) const CROWD: usize = 64;
+
+/// Lists of orders and queues of messages kept, as many as a crowd fills, and the
+/// longest of them.
 const SPARE: usize = 64;
 const SPARE_ORDERS: usize = 32;
-
-/// Payloads whose memory is kept: as many as a turn echoes before they are
-/// sent, and the longest of them. A megabyte at most.
-const SPARE_PAYLOADS: usize = 64;
-const SPARE_PAYLOAD: usize = 16 << 10;
 
 /// Names a task of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,9 @@ pub(crate) struct Local {
     /// Emptied queues of messages, for the next bursts.
     queues: RefCell<Vec<VecDeque<Message>>>,
     /// Memory of payloads, for the next ones.
-    payloads: RefCell<Vec<Vec<u8>>>,
+    payloads: Payloads,
+    /// Messages that came since tasks were polled.
+    came: Cell<usize>,
     /// For the shard to do, once a task has been polled.
     asked: RefCell<Vec<Ask>>,
     panicked: Cell<u64>,
@@ -117,7 +120,8 @@ impl Local {
             now: Cell::new(now),
             wheel: RefCell::default(),
             queues: RefCell::default(),
-            payloads: RefCell::default(),
+            payloads: Payloads::default(),
+            came: Cell::new(0),
             asked: RefCell::default(),
             panicked: Cell::new(0),
         })
@@ -146,13 +150,34 @@ impl Local {
         self.slots.borrow().len() - self.free.borrow().len()
     }
 
+    /// Whether so much has come that tasks should be polled now.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.came.get() >= CROWD
+    }
+
+    /// Tasks that are to be polled.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Wakes a task, on its shard's thread.
+    pub(super) fn wake(&self, id: TaskId) {
+        if let Some(slot) = self.slots.borrow().get(id.index as usize)
+            && slot.generation == id.generation
+            && let Some(waker) = &slot.waker
+            && waker.is_first()
+        {
+            self.make_ready(id);
+        }
+    }
+
     /// A task to be polled soon.
     pub(crate) fn make_ready(&self, id: TaskId) {
         self.ready.borrow_mut().push_back(id);
     }
 
     /// Adds a task, which is polled in this turn.
-    pub(super) fn add(&self, body: Body) -> TaskId {
+    pub(super) fn add(&self, make: impl FnOnce(TaskId, &Arc<TaskWaker>) -> Body) -> TaskId {
         let mut slots = self.slots.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
             slots.push(Slot {
@@ -167,8 +192,9 @@ impl Local {
             index,
             generation: slot.generation,
         };
-        slot.waker = Some(TaskWaker::new(Arc::clone(&self.home), id));
-        slot.body = Some(body);
+        let waker = TaskWaker::new(Arc::clone(&self.home), id);
+        slot.body = Some(make(id, &waker));
+        slot.waker = Some(waker);
         self.make_ready(id);
         id
     }
@@ -179,7 +205,7 @@ impl Local {
             return None;
         }
         self.spawned.set(self.spawned.get() + 1);
-        Some(self.add(Body::Spawned(future)))
+        Some(self.add(|_, _| Body::Spawned(future)))
     }
 
     /// Drops a task wherever it is.
@@ -205,47 +231,58 @@ impl Local {
         body
     }
 
-    /// Polls what is ready, up to a bound.
-    pub(crate) fn poll(self: &Rc<Self>, polls: &mut usize) -> Option<Ended> {
-        while *polls < POLLS_PER_TURN {
-            let id = self.ready.borrow_mut().pop_front()?;
-            let Some((body, waker)) = self.begin(id) else {
-                continue;
-            };
-            *polls += 1;
-            if let Some(ended) = self.poll_one(id, body, waker) {
-                return Some(ended);
+    /// Polls what is ready, up to so many in all.
+    pub(crate) fn poll(self: &Rc<Self>, polls: &mut usize, most: usize) -> Option<Ended> {
+        self.came.set(0);
+        enter(self, || {
+            while *polls < most {
+                let id = self.ready.borrow_mut().pop_front()?;
+                let Some((body, waker)) = self.begin(id) else {
+                    continue;
+                };
+                *polls += 1;
+                if let Some(ended) = self.poll_one(id, body, waker.as_ref()) {
+                    return Some(ended);
+                }
             }
-        }
-        None
+            None
+        })
     }
 
-    fn begin(&self, id: TaskId) -> Option<(Body, Arc<TaskWaker>)> {
+    /// What to poll, and with which waker, if not the port's.
+    fn begin(&self, id: TaskId) -> Option<(Body, Option<Waker>)> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.get_mut(id.index as usize)?;
         if slot.generation != id.generation {
             return None;
         }
-        let waker = Arc::clone(slot.waker.as_ref()?);
+        let waker = slot.waker.as_ref()?;
         waker.about_to_poll();
-        Some((slot.body.take()?, waker))
+        let body = slot.body.take()?;
+        let waker = match &body {
+            Body::Handler { .. } => None,
+            Body::Spawned(_) => Some(Waker::from(Arc::clone(waker))),
+        };
+        Some((body, waker))
     }
 
     fn poll_one(
         self: &Rc<Self>,
         id: TaskId,
         mut body: Body,
-        waker: Arc<TaskWaker>,
+        waker: Option<&Waker>,
     ) -> Option<Ended> {
-        let waker = Waker::from(waker);
-        let mut cx = Context::from_waker(&waker);
         // A task that panicked is dropped and not polled again; what it shared
         // with others is theirs to judge, as with a thread.
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            enter(self, || match &mut body {
-                Body::Handler { future, .. } => future.as_mut().poll(&mut cx),
-                Body::Spawned(future) => future.as_mut().poll(&mut cx).map(Ok),
-            })
+            let cx = |waker| Context::from_waker(waker);
+            match &mut body {
+                Body::Handler { future, port } => future.as_mut().poll(&mut cx(port.waker())),
+                Body::Spawned(future) => {
+                    let waker = waker.unwrap_or(Waker::noop());
+                    future.as_mut().poll(&mut cx(waker)).map(Ok)
+                }
+            }
         }));
         let ended = match polled {
             Ok(Poll::Pending) => {
@@ -305,20 +342,14 @@ impl Local {
         }
     }
 
-    /// A payload's copy.
-    pub(super) fn copied(&self, bytes: &[u8]) -> Vec<u8> {
-        let mut payload = self.payloads.borrow_mut().pop().unwrap_or_default();
-        payload.extend_from_slice(bytes);
-        payload
+    /// A message that arrived, owned.
+    pub(super) fn copied(&self, message: app::Message<'_>) -> Message {
+        self.came.set(self.came.get() + 1);
+        self.payloads.copy(message)
     }
 
     pub(super) fn recycle(&self, message: Message) {
-        let mut payload = message.into_payload();
-        let mut payloads = self.payloads.borrow_mut();
-        if payloads.len() < SPARE_PAYLOADS && payload.capacity() <= SPARE_PAYLOAD {
-            payload.clear();
-            payloads.push(payload);
-        }
+        self.payloads.recycle(message);
     }
 
     pub(super) fn ask(&self, ask: Ask) {
@@ -345,7 +376,15 @@ impl Local {
     }
 
     pub(crate) fn take_touched(&self) -> Vec<Rc<Port>> {
-        std::mem::take(&mut self.touched.borrow_mut())
+        self.touched.take()
+    }
+
+    /// Takes the emptied list back.
+    pub(crate) fn keep_touched(&self, list: Vec<Rc<Port>>) {
+        let mut touched = self.touched.borrow_mut();
+        if touched.capacity() == 0 && list.capacity() <= POLLS_PER_TURN {
+            *touched = list;
+        }
     }
 
     /// Tasks that have panicked since it was asked last.

@@ -1,7 +1,5 @@
 //! A message that a task owns.
 
-use hioload_protocol::Kind;
-
 use crate::app;
 
 /// A message, owned: tasks keep it across awaits.
@@ -41,27 +39,6 @@ impl Message {
         match self {
             Self::Text(text) => Some(text),
             Self::Binary(_) => None,
-        }
-    }
-}
-
-impl Message {
-    /// A message that was received, whose payload was copied. Text was
-    /// validated when it arrived, and is again: this crate has no unsafe code.
-    pub(super) fn received(kind: Kind, payload: Vec<u8>) -> Self {
-        match kind {
-            Kind::Binary => Self::Binary(payload),
-            Kind::Text => match String::from_utf8(payload) {
-                Ok(text) => Self::Text(text),
-                Err(error) => Self::Binary(error.into_bytes()),
-            },
-        }
-    }
-
-    pub(super) fn into_payload(self) -> Vec<u8> {
-        match self {
-            Self::Text(text) => text.into_bytes(),
-            Self::Binary(bytes) => bytes,
         }
     }
 }

@@ -1,20 +1,20 @@
 //! Between a connection and its task: messages that arrived, what the task
 //! wants done.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use hioload_platform::Token;
-use hioload_protocol::{CloseCode, Kind};
+use hioload_protocol::CloseCode;
 use thiserror::Error;
 
 use super::local::{Local, TaskId};
 use super::message::Message;
 use super::waker::enter;
-use crate::app::{Conn, SendOutcome};
+use crate::app::{self, Conn, SendOutcome};
 
 /// Bytes that may wait for the task; then reading pauses. A receive buffer, so
 /// that one arrival of messages fits.
@@ -27,8 +27,8 @@ const INBOUND_MESSAGES: usize = 1024;
 /// take them over.
 const OUTBOUND_BYTES: usize = 64 << 10;
 
-/// Things a task may ask for in one poll, likewise.
-const OUTBOUND_ORDERS: usize = 1024;
+/// What each order counts beside its payload: 1,024 of them use the bytes up.
+const ORDER_BYTES: usize = 64;
 
 /// The connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -54,12 +54,15 @@ pub(crate) struct Port {
     local: Rc<Local>,
     token: Token,
     task: Cell<Option<TaskId>>,
+    /// That of the task.
+    waker: OnceCell<Waker>,
     inbound: RefCell<Inbound>,
     orders: RefCell<Vec<Order>>,
-    /// Bytes in `orders`.
+    /// What `orders` count.
     ordered: Cell<usize>,
-    /// Above the high mark of the backpressure limit.
-    blocked: Cell<bool>,
+    /// Nothing may be ordered: the connection has ended, or is above the high
+    /// mark of the backpressure limit.
+    shut: Cell<bool>,
     /// In the list of touched ports.
     touched: Cell<bool>,
     /// Who waits for room to send, or for an answer.
@@ -73,27 +76,21 @@ struct Inbound {
     bytes: usize,
     paused: bool,
     closed: Option<Box<Closed>>,
-    receiver: Option<Waker>,
+    receiver: Waiting,
+}
+
+/// Who waits for a message.
+#[derive(Default)]
+enum Waiting {
+    #[default]
+    Nobody,
+    /// The connection's task, which needs no waker to be woken.
+    Task,
+    /// Another, that was given the receiver.
+    Other(Waker),
 }
 
 impl Inbound {
-    fn push(&mut self, message: Message, local: &Local) {
-        self.bytes += message.len();
-        if self.messages.capacity() == 0 {
-            self.messages = local.spare_queue();
-        }
-        self.messages.push_back(message);
-    }
-
-    fn pop(&mut self, local: &Local) -> Option<Message> {
-        let message = self.messages.pop_front()?;
-        self.bytes -= message.len();
-        if self.messages.is_empty() {
-            local.keep_spare_queue(mem::take(&mut self.messages));
-        }
-        Some(message)
-    }
-
     fn is_full(&self) -> bool {
         self.bytes >= INBOUND_BYTES || self.messages.len() > INBOUND_MESSAGES
     }
@@ -109,10 +106,11 @@ impl Port {
             local,
             token,
             task: Cell::new(None),
+            waker: OnceCell::new(),
             inbound: RefCell::default(),
             orders: RefCell::default(),
             ordered: Cell::new(0),
-            blocked: Cell::new(false),
+            shut: Cell::new(false),
             touched: Cell::new(false),
             senders: RefCell::default(),
         })
@@ -122,8 +120,14 @@ impl Port {
         self.token
     }
 
-    pub(super) fn set_task(&self, task: TaskId) {
+    pub(super) fn set_task(&self, task: TaskId, waker: Waker) {
         self.task.set(Some(task));
+        self.waker.get_or_init(|| waker);
+    }
+
+    /// That of its task.
+    pub(super) fn waker(&self) -> &Waker {
+        self.waker.get().unwrap_or(Waker::noop())
     }
 
     /// The connection is gone for good: so is its task.
@@ -136,56 +140,77 @@ impl Port {
     // The connection's side.
 
     /// A message arrived; `true`: pause, until the task has caught up.
-    pub(super) fn push(&self, kind: Kind, payload: &[u8]) -> bool {
-        let message = Message::received(kind, self.local.copied(payload));
+    pub(super) fn push(&self, message: app::Message<'_>) -> bool {
+        let message = self.local.copied(message);
         let mut inbound = self.inbound.borrow_mut();
-        inbound.push(message, &self.local);
+        inbound.bytes += message.len();
+        // Only while no message waits somebody waits for one.
+        let first = inbound.messages.is_empty();
+        if first && inbound.messages.capacity() == 0 {
+            inbound.messages = self.local.spare_queue();
+        }
+        inbound.messages.push_back(message);
         let pause = inbound.is_full() && !inbound.paused;
         inbound.paused |= pause;
-        let receiver = inbound.receiver.take();
         drop(inbound);
-        self.wake(receiver);
+        if first {
+            self.wake_receiver();
+        }
         pause
+    }
+
+    fn wake_receiver(&self) {
+        let receiver = mem::take(&mut self.inbound.borrow_mut().receiver);
+        match receiver {
+            Waiting::Nobody => {}
+            Waiting::Task => {
+                if let Some(task) = self.task.get() {
+                    self.local.wake(task);
+                }
+            }
+            Waiting::Other(waker) => self.wake(waker),
+        }
     }
 
     /// The WebSocket ended.
     pub(super) fn end(&self, closed: Closed) {
         let mut inbound = self.inbound.borrow_mut();
         inbound.closed.get_or_insert_with(|| Box::new(closed));
-        let receiver = inbound.receiver.take();
         drop(inbound);
-        self.wake(receiver);
+        self.shut.set(true);
+        self.wake_receiver();
         self.wake_senders();
     }
 
     /// The peer has taken most of what it was sent.
     pub(super) fn drained(&self) {
-        self.blocked.set(false);
+        self.shut.set(self.has_ended());
         self.wake_senders();
     }
 
-    fn wake(&self, waker: Option<Waker>) {
-        if let Some(waker) = waker {
-            enter(&self.local, || waker.wake());
-        }
+    fn wake(&self, waker: Waker) {
+        enter(&self.local, || waker.wake());
     }
 
     fn wake_senders(&self) {
-        for waker in mem::take(&mut *self.senders.borrow_mut()) {
-            self.wake(Some(waker));
+        if self.senders.borrow().is_empty() {
+            return;
+        }
+        for waker in self.senders.take() {
+            self.wake(waker);
         }
     }
 
     /// Does what the task wants.
     pub(crate) fn apply(&self, conn: &mut Conn<'_>) {
         self.touched.set(false);
-        let mut orders = mem::take(&mut *self.orders.borrow_mut());
+        let mut orders = self.orders.take();
         self.ordered.set(0);
         for order in orders.drain(..) {
             match order {
                 Order::Send(message) => {
                     if conn.send(&message) == SendOutcome::AboveHighMark {
-                        self.blocked.set(true);
+                        self.shut.set(true);
                     }
                     self.local.recycle(message);
                 }
@@ -201,7 +226,7 @@ impl Port {
     /// There is no connection any more that anything could be done with.
     pub(crate) fn give_up(&self) {
         self.touched.set(false);
-        let orders = mem::take(&mut *self.orders.borrow_mut());
+        let orders = self.orders.take();
         self.ordered.set(0);
         enter(&self.local, || drop(orders));
         self.wake_senders();
@@ -213,61 +238,84 @@ impl Port {
         self.inbound.borrow().closed.as_deref().cloned()
     }
 
-    pub(super) fn poll_recv(self: &Rc<Self>, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+    #[inline]
+    pub(super) fn poll_recv(self: &Rc<Self>, cx: &Context<'_>) -> Poll<Option<Message>> {
         let mut inbound = self.inbound.borrow_mut();
-        let Some(message) = inbound.pop(&self.local) else {
-            if inbound.closed.is_some() {
-                return Poll::Ready(None);
-            }
-            inbound.receiver = Some(cx.waker().clone());
-            return Poll::Pending;
+        let Some(message) = inbound.messages.pop_front() else {
+            return self.await_message(&mut inbound, cx);
         };
-        if inbound.paused && inbound.is_half_empty() {
-            inbound.paused = false;
-            drop(inbound);
-            self.order(Order::Resume);
+        inbound.bytes -= message.len();
+        if inbound.messages.is_empty() {
+            self.local
+                .keep_spare_queue(mem::take(&mut inbound.messages));
+        }
+        if inbound.paused {
+            self.catch_up(&mut inbound);
         }
         Poll::Ready(Some(message))
     }
 
-    /// Whether something may be ordered now.
-    pub(super) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        if self.has_ended() {
-            return Poll::Ready(Err(self.closed().unwrap_or_else(Closed::lost)));
+    #[inline(never)]
+    fn await_message(&self, inbound: &mut Inbound, cx: &Context<'_>) -> Poll<Option<Message>> {
+        if inbound.closed.is_some() {
+            return Poll::Ready(None);
         }
+        inbound.receiver = if self.waker().will_wake(cx.waker()) {
+            Waiting::Task
+        } else {
+            Waiting::Other(cx.waker().clone())
+        };
+        Poll::Pending
+    }
+
+    /// Reads again, if enough was taken.
+    #[cold]
+    fn catch_up(self: &Rc<Self>, inbound: &mut Inbound) {
+        if inbound.is_half_empty() {
+            inbound.paused = false;
+            self.order(Order::Resume);
+        }
+    }
+
+    /// Whether something may be ordered now.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<Result<(), Closed>> {
         if self.has_room() {
             return Poll::Ready(Ok(()));
+        }
+        if self.has_ended() {
+            return Poll::Ready(Err(self.closed().unwrap_or_else(Closed::lost)));
         }
         self.wait(cx);
         Poll::Pending
     }
 
     /// Orders the message to be sent once there is room, and takes it then.
+    #[inline]
     pub(super) fn poll_send(
         self: &Rc<Self>,
         message: &mut Option<Message>,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
     ) -> Poll<Result<(), Closed>> {
-        let room = self.poll_room(cx);
-        if let Poll::Ready(Ok(())) = room
-            && let Some(message) = message.take()
-        {
-            self.order(Order::Send(message));
+        if !self.has_room() {
+            return self.poll_room(cx);
         }
-        room
+        if let Some(message) = message.take() {
+            self.order_send(message);
+        }
+        Poll::Ready(Ok(()))
     }
 
-    fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.inbound.borrow().closed.is_some()
     }
 
+    #[inline]
     pub(super) fn has_room(&self) -> bool {
-        !self.blocked.get()
-            && self.ordered.get() < OUTBOUND_BYTES
-            && self.orders.borrow().len() < OUTBOUND_ORDERS
+        !self.shut.get() && self.ordered.get() < OUTBOUND_BYTES
     }
 
     /// Wakes the task after its orders were carried out, or the end.
+    #[cold]
     pub(super) fn wait(&self, cx: &Context<'_>) {
         let mut senders = self.senders.borrow_mut();
         if !senders.iter().any(|known| known.will_wake(cx.waker())) {
@@ -275,16 +323,27 @@ impl Port {
         }
     }
 
+    #[inline]
+    pub(super) fn order_send(self: &Rc<Self>, message: Message) {
+        self.ordered.set(self.ordered.get() + message.len());
+        self.order(Order::Send(message));
+    }
+
+    #[inline]
     pub(super) fn order(self: &Rc<Self>, order: Order) {
-        if let Order::Send(message) = &order {
-            self.ordered.set(self.ordered.get() + message.len());
-        }
+        self.ordered.set(self.ordered.get() + ORDER_BYTES);
         let mut orders = self.orders.borrow_mut();
+        if orders.is_empty() {
+            self.first_order(&mut orders);
+        }
+        orders.push(order);
+    }
+
+    #[inline(never)]
+    fn first_order(self: &Rc<Self>, orders: &mut Vec<Order>) {
         if orders.capacity() == 0 {
             *orders = self.local.spare();
         }
-        orders.push(order);
-        drop(orders);
         if !self.touched.replace(true) {
             self.local.touch(Rc::clone(self));
         }

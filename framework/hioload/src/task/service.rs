@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::local::Body;
 use super::port::{Closed, Port};
@@ -105,17 +106,19 @@ where
         let local = conn.cx.tasks.local();
         let port = Port::new(Rc::clone(local), conn.id().0);
         let future = Box::pin((self.handler)(WebSocket::new(&port)));
-        let task = local.add(Body::Handler {
-            future,
-            port: Rc::clone(&port),
+        local.add(|task, waker| {
+            port.set_task(task, Arc::clone(waker).into());
+            Body::Handler {
+                future,
+                port: Rc::clone(&port),
+            }
         });
-        port.set_task(task);
         attached.0 = Some(port);
     }
 
     fn message(&mut self, conn: &mut Conn<'_>, attached: &mut Attached, message: app::Message<'_>) {
         if let Some(port) = &attached.0
-            && port.push(message.kind(), message.payload())
+            && port.push(message)
         {
             conn.pause();
         }

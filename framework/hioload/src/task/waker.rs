@@ -62,6 +62,11 @@ impl TaskWaker {
         })
     }
 
+    /// Whether nobody has woken it since its last poll began; now somebody has.
+    pub(super) fn is_first(&self) -> bool {
+        !self.woken.swap(true, Ordering::SeqCst)
+    }
+
     /// It is about to be polled: what happens from now on wakes it again.
     pub(super) fn about_to_poll(&self) {
         self.woken.store(false, Ordering::SeqCst);
@@ -74,7 +79,7 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.woken.swap(true, Ordering::SeqCst) {
+        if !self.is_first() {
             return;
         }
         let here = CURRENT.with_borrow(|current| match current {

@@ -2,10 +2,11 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use hioload_protocol::CloseCode;
 
@@ -40,16 +41,21 @@ impl WebSocket {
     }
 
     /// As [`Receiver::recv`].
-    pub async fn recv(&mut self) -> Option<Message> {
-        self.receiver.recv().await
+    #[inline]
+    pub fn recv(&mut self) -> impl Future<Output = Option<Message>> {
+        self.receiver.recv()
     }
 
     /// As [`Sender::send`].
     ///
     /// # Errors
     /// [`Closed`]; the message was not sent.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
-        self.sender.send(message).await
+    #[inline]
+    pub fn send(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Closed>> {
+        self.sender.send(message)
     }
 
     /// As [`Sender::close`].
@@ -116,6 +122,33 @@ impl WebSocket {
     }
 }
 
+/// The future of [`Receiver::recv`].
+struct Recv<'a>(&'a Rc<Port>);
+
+impl Future for Recv<'_> {
+    type Output = Option<Message>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_recv(cx)
+    }
+}
+
+/// The future of [`Sender::send`].
+struct Sending<'a> {
+    port: &'a Rc<Port>,
+    message: Option<Message>,
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<(), Closed>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.port.poll_send(&mut self.message, cx)
+    }
+}
+
 impl Receiver {
     /// The next message; `None` once the connection has ended and all that
     /// arrived before was taken. Cancel safe: a message is taken when this
@@ -123,8 +156,9 @@ impl Receiver {
     ///
     /// At most 64 KiB and 1,024 messages wait to be taken (one message may go
     /// beyond it); then the peer is not read from until half of them are.
-    pub async fn recv(&mut self) -> Option<Message> {
-        poll_fn(|cx| self.0.poll_recv(cx)).await
+    #[inline]
+    pub fn recv(&mut self) -> impl Future<Output = Option<Message>> {
+        Recv(&self.0)
     }
 
     /// How the connection ended, once it has.
@@ -141,9 +175,15 @@ impl Sender {
     ///
     /// # Errors
     /// [`Closed`]; the message was not sent.
-    pub async fn send(&mut self, message: impl Into<Message>) -> Result<(), Closed> {
-        let mut message = Some(message.into());
-        poll_fn(|cx| self.0.poll_send(&mut message, cx)).await
+    #[inline]
+    pub fn send(
+        &mut self,
+        message: impl Into<Message>,
+    ) -> impl Future<Output = Result<(), Closed>> {
+        Sending {
+            port: &self.0,
+            message: Some(message.into()),
+        }
     }
 
     /// Queues a message if that needs no waiting.
@@ -152,10 +192,10 @@ impl Sender {
     /// The message, when the connection has ended or is above the high mark.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<SendOutcome, Message> {
         let message = message.into();
-        if self.0.closed().is_some() || !self.0.has_room() {
+        if !self.0.has_room() {
             return Err(message);
         }
-        self.0.order(Order::Send(message));
+        self.0.order_send(message);
         Ok(SendOutcome::Queued)
     }
 
@@ -166,7 +206,7 @@ impl Sender {
     /// Starts the close handshake, as [`Conn::close`]; what was sent before
     /// leaves first.
     pub fn close(&mut self, code: CloseCode, reason: &str) {
-        if self.0.closed().is_none() {
+        if !self.0.has_ended() {
             self.0.order(Order::Close(code, reason.into()));
         }
     }

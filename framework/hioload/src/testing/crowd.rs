@@ -123,8 +123,10 @@ impl<A: App> Crowd<A> {
             };
             link.seal(cx);
             let orders = link.orders();
-            let segments = link.queue().into_iter().flat_map(|queue| queue.drain(..));
-            let sent: usize = segments.map(|segment| segment.bytes().len()).sum();
+            let sent = match link.queue() {
+                Some(queue) => queue.drain(..).map(|segment| segment.bytes().len()).sum(),
+                None => 0,
+            };
             if orders.close {
                 self.core.closed(token);
                 let next = token.generation().wrapping_add(1);

@@ -20,6 +20,31 @@ fn paths() -> Vec<(&'static str, Path)> {
     paths
 }
 
+#[test]
+fn text_is_what_the_standard_library_says_it_is() {
+    let long = "κόσμε, ".repeat(40);
+    for valid in [
+        "",
+        "a",
+        "short",
+        &"x".repeat(64),
+        &"x".repeat(65),
+        "é",
+        &long,
+    ] {
+        let mut bytes = valid.as_bytes().to_vec();
+        assert_eq!(text(&mut bytes), Ok(valid));
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x80;
+            let copy = bytes.clone();
+            let expected = std::str::from_utf8(&copy).ok();
+            assert_eq!(text(&mut bytes).ok(), expected, "{at}");
+            assert_eq!(bytes, copy);
+        }
+    }
+}
+
 fn byte_by_byte(data: &mut [u8], key: [u8; 4]) {
     for (i, byte) in data.iter_mut().enumerate() {
         *byte ^= key[i % 4];

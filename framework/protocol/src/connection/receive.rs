@@ -1,14 +1,14 @@
 //! The receiving half of a connection.
 
 use std::fmt::Write as _;
-use std::ops::Range;
 
+use crate::arch;
 use crate::close::{CloseCode, CloseReason};
 use crate::error::ProtocolError;
 use crate::frame::{Decoded, Header, OpCode, Whole, decode_header, decode_short};
 use crate::limits::Limits;
 use crate::mask;
-use crate::message::{Event, Kind, MessagePool, Payload, Received};
+use crate::message::{Content, Event, Kind, MessagePool, Payload, Received};
 use crate::output::Output;
 use crate::resources::Resources;
 use crate::utf8;
@@ -42,11 +42,14 @@ impl Connection {
                 event: None,
             };
         }
-        if let Some((kind, range)) = self.receive_whole(input, &resources.limits) {
-            let consumed = range.end;
+        if let Some((content, consumed)) = self.receive_whole(input, &resources.limits) {
+            let (kind, len) = match content {
+                Content::Text(text) => (Kind::Text, text.len()),
+                Content::Binary(bytes) => (Kind::Binary, bytes.len()),
+            };
             let event = Event::Message {
                 kind,
-                payload: Payload::Input(range),
+                payload: Payload::Input(consumed - len..consumed),
             };
             return Received {
                 consumed,
@@ -66,18 +69,17 @@ impl Connection {
     }
 
     /// Reads a message in one frame that lies whole at the start of `input`:
-    /// its kind, and where its payload is, unmasked. The rest of the input
-    /// begins at the payload's end.
+    /// unmasked, and how many bytes of the input it took.
     ///
     /// `None`, nothing having been touched, is anything else, which
     /// [`receive`](Self::receive) reads. It begins with this; to try it first
     /// saves the moves of a large [`Event`] for each of many small messages.
     #[inline]
-    pub fn receive_whole(
+    pub fn receive_whole<'i>(
         &mut self,
-        input: &mut [u8],
+        input: &'i mut [u8],
         limits: &Limits,
-    ) -> Option<(Kind, Range<usize>)> {
+    ) -> Option<(Content<'i>, usize)> {
         if !self.place.is_start() || self.is_closed() || self.has_message() {
             return None;
         }
@@ -96,14 +98,20 @@ impl Connection {
         if masked {
             mask::apply(payload, mask, 0);
         }
-        if check_text(kind, payload).is_err() {
-            if masked {
-                // As it was: whoever refuses it reads it again.
-                mask::apply(payload, mask, 0);
-            }
-            return None;
-        }
-        Some((kind, size..size + len))
+        let content = match kind {
+            Kind::Binary => Content::Binary(payload),
+            Kind::Text => match arch::text(payload) {
+                Ok(text) => Content::Text(text),
+                Err(payload) => {
+                    if masked {
+                        // As it was: whoever refuses it reads it again.
+                        mask::apply(payload, mask, 0);
+                    }
+                    return None;
+                }
+            },
+        };
+        Some((content, size + len))
     }
 
     /// The header of a message in one frame, of any length.

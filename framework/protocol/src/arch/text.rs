@@ -1,0 +1,17 @@
+//! From validated bytes to text, without a second look at them.
+
+use crate::utf8::is_short_ascii;
+
+/// The text that these bytes are; the bytes, if they are no valid UTF-8.
+// A call of its own is as long as the check of a short text.
+#[inline(always)]
+pub(crate) fn text(bytes: &mut [u8]) -> Result<&str, &mut [u8]> {
+    if is_short_ascii(bytes) || simdutf8::basic::from_utf8(bytes).is_ok() {
+        // SAFETY: ASCII or what `simdutf8` takes is valid UTF-8, found just
+        // above, and the exclusive borrow that the text keeps lets nobody
+        // change it.
+        Ok(unsafe { str::from_utf8_unchecked(bytes) })
+    } else {
+        Err(bytes)
+    }
+}
