@@ -12,13 +12,13 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::client::{Client, Dial, Seen};
 use support::peer::PATH;
-use support::wait::until;
+use support::wait::{until, until_equal};
 use support::{Process, Serving, server};
 
 const HAND_OVERS: usize = 10;
@@ -83,6 +83,8 @@ struct Load {
     done: AtomicBool,
     /// Numbers of publications that were answered.
     answered: Mutex<BTreeSet<u64>>,
+    /// Subscribers that have begun, before anything is published.
+    begun: AtomicUsize,
     /// The last offset that each subscriber has.
     heard: [AtomicU64; SUBSCRIBERS],
     /// Connections of the hurried that were answered.
@@ -162,6 +164,9 @@ impl Load {
                         let told = &line["subscribe"];
                         let known = told["epoch"].as_str().expect("an epoch").to_owned();
                         assert!(told["recovered"] == true || epoch.is_none(), "{line}");
+                        if epoch.is_none() {
+                            self.begun.fetch_add(1, Ordering::SeqCst);
+                        }
                         assert!(epoch.is_none_or(|epoch| epoch == known), "{line}");
                         epoch = Some(known);
                         let missed = told["publications"].as_array();
@@ -263,11 +268,14 @@ fn ten_hand_overs_under_load_lose_nothing_that_was_answered() {
     let (addr, load, began) = (serving.addr, Load::default(), Instant::now());
     let load = &load;
     let all_heard = std::thread::scope(|scope| {
-        let publishers: Vec<_> = (0..PUBLISHERS)
-            .map(|by| scope.spawn(move || load.publish(addr, by)))
-            .collect();
         let subscribers: Vec<_> = (0..SUBSCRIBERS)
             .map(|place| scope.spawn(move || load.subscribe(addr, place)))
+            .collect();
+        until_equal("subscribers", &SUBSCRIBERS, || {
+            load.begun.load(Ordering::SeqCst)
+        });
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|by| scope.spawn(move || load.publish(addr, by)))
             .collect();
         for thread in 0..HURRIED {
             scope.spawn(move || load.hurry(addr, thread));
