@@ -473,13 +473,16 @@ fn the_application_decides_who_may_subscribe() {
         _ => Answer::error(403),
     });
     let toml = format!(
-        "{ANONYMOUS}[[namespace]]\nname = 'n'\nallow_presence = 'anyone'\nrecovery = false\n"
+        "{ANONYMOUS}[[namespace]]\nname = 'n'\nallow_presence = 'anyone'\nrecovery = false\n\
+         allowed_delta_types = ['fossil']\n"
     );
     let events = "['subscribe']\nnamespaces = ['n']";
     let chat = start("subscribe", &application, events, &toml);
     let mut peer = chat.connected();
-    let wish = json!({ "id": 2, "subscribe": { "channel": "n:open", "data": { "w": 1 } } });
+    let wish = json!({ "id": 2, "subscribe": { "channel": "n:open", "data": { "w": 1 },
+        "delta": "fossil" } });
     let reply = peer.ask(&wish);
+    assert_eq!(reply["subscribe"]["delta"], true);
     assert_eq!(reply["subscribe"]["data"], json!({ "topic": "t" }));
     assert_eq!(reply["subscribe"]["recoverable"], Value::Null);
     let presence = peer.ask(&json!({ "id": 3, "presence": { "channel": "n:open" } }));
