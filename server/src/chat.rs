@@ -317,8 +317,13 @@ impl Chat {
         let Some(sub) = client.subs.get_mut(channel) else {
             return;
         };
+        // Its beginning is told with the answer to the connect command.
+        let waits = match &client.stage {
+            Stage::Connecting(connecting) => connecting.begun.contains_key(channel),
+            _ => false,
+        };
         let Some(place) = delivery.place() else {
-            if sub.pending.is_none() && matches!(client.stage, Stage::In) {
+            if sub.pending.is_none() && !waits {
                 self.give(conn, (client.encoding, sub), delivery, None);
             }
             return;
@@ -332,7 +337,7 @@ impl Chat {
         }
         sub.offset = place.offset;
         let numbered = self.rules.namespace(sub.namespace).has_history();
-        if let Stage::Connecting(_) = client.stage {
+        if waits {
             return Self::held(conn, client, delivery, place.offset);
         }
         let offset = numbered.then_some(place.offset);

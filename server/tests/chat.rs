@@ -7,109 +7,21 @@
 mod support;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use support::Serving;
 use support::client::{Client, dial};
 use support::http::{self, Answer};
+use support::peer::{Chat, PATH, Peer, SECRET, token};
 use support::wait::until_equal;
 
-const PATH: &str = "/connection/websocket";
-const SECRET: &str = "a secret for the tests alone";
-
-/// A server with a configuration of its own, which ends with its test.
-struct Chat {
-    serving: Serving,
-    file: PathBuf,
-}
-
-impl Chat {
-    /// `name` is that of the test.
-    fn start(name: &str, toml: &str) -> Self {
-        let name = format!("hioload-chat-{name}-{}.toml", std::process::id());
-        let file = std::env::temp_dir().join(name);
-        std::fs::write(&file, toml).expect("a file");
-        let serving = Serving::start(&["--config", file.to_str().expect("text")]);
-        Self { serving, file }
-    }
-
-    fn open(&self) -> Peer {
-        Peer {
-            client: Client::connect(self.serving.addr, PATH),
-            arrived: Vec::new(),
-        }
-    }
-
-    /// A client that is let in.
-    fn connected(&self, user: &str) -> Peer {
-        let mut peer = self.open();
-        let reply =
-            peer.ask(&json!({ "id": 1, "connect": { "token": token(&json!({ "sub": user })) } }));
-        assert!(reply["connect"]["client"].is_string(), "{reply}");
-        peer
-    }
-}
-
-impl Drop for Chat {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_file(&self.file);
-    }
-}
-
-/// A client that reads replies one by one.
-struct Peer {
-    client: Client,
-    arrived: Vec<Value>,
-}
-
-impl Peer {
-    /// What comes next, other than pings.
-    fn next(&mut self) -> Value {
-        loop {
-            if !self.arrived.is_empty() {
-                return self.arrived.remove(0);
-            }
-            let frame = self.client.expect_text();
-            let lines = frame
-                .lines()
-                .map(|line| serde_json::from_str(line).expect("JSON"));
-            self.arrived.extend(lines.filter(|line| *line != json!({})));
-        }
-    }
-
-    fn tell(&mut self, command: &Value) {
-        self.client.text(&command.to_string());
-    }
-
-    /// The reply to a command, whatever comes before.
-    fn ask(&mut self, command: &Value) -> Value {
-        self.tell(command);
-        self.reply(&command["id"])
-    }
-
-    fn reply(&mut self, id: &Value) -> Value {
-        loop {
-            let next = self.next();
-            if next["id"] == *id {
-                return next;
-            }
-        }
-    }
-
-    /// The error that a command is replied.
-    fn refused(&mut self, command: &Value) -> u64 {
-        let reply = self.ask(command);
-        let code = reply["error"]["code"].as_u64();
-        code.unwrap_or_else(|| panic!("{command} -> {reply}"))
-    }
-}
-
-fn token(claims: &Value) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    encode(&Header::default(), claims, &key).expect("a token")
+/// A client that is let in as this user.
+fn connected(chat: &Chat, user: &str) -> Peer {
+    let mut peer = chat.open();
+    let reply =
+        peer.ask(&json!({ "id": 1, "connect": { "token": token(&json!({ "sub": user })) } }));
+    assert!(reply["connect"]["client"].is_string(), "{reply}");
+    peer
 }
 
 /// Seconds of the Unix clock.
@@ -171,7 +83,7 @@ fn what_is_not_the_protocol_ends_with_3501() {
         // A pong that no ping asked for.
         json!({}),
     ] {
-        let mut peer = chat.connected("ann");
+        let mut peer = connected(&chat, "ann");
         peer.tell(&late);
         peer.client.expect_end(3501);
     }
@@ -181,18 +93,18 @@ fn what_is_not_the_protocol_ends_with_3501() {
 #[test]
 fn other_encodings_and_large_frames_and_messages_to_nobody_have_their_codes() {
     let chat = Chat::start("odd", &with_secret(OPEN));
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     peer.client.binary(b"{}");
     peer.client.expect_end(3506);
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     peer.tell(&json!({ "send": { "data": 1 } }));
     peer.client.expect_end(3508);
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     let data = "x".repeat(64 << 10);
     peer.tell(&json!({ "id": 2, "publish": { "channel": "a", "data": data } }));
     peer.client.expect_end(1009);
     // The largest that fits.
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     peer.ask(&json!({ "id": 2, "subscribe": { "channel": "a" } }));
     let data = "x".repeat(65_000);
     let reply = peer.ask(&json!({ "id": 3, "publish": { "channel": "a", "data": data } }));
@@ -203,7 +115,7 @@ fn other_encodings_and_large_frames_and_messages_to_nobody_have_their_codes() {
 #[test]
 fn each_refusal_has_its_error_and_the_connection_goes_on() {
     let chat = Chat::start("errors", &with_secret(OPEN));
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     let long = "x".repeat(256);
     let mut id = 1;
     let mut refused = |peer: &mut Peer, name: &str, body: Value| {
@@ -244,7 +156,7 @@ fn each_refusal_has_its_error_and_the_connection_goes_on() {
 #[test]
 fn limits_refuse_with_106() {
     let chat = Chat::start("limits", &with_secret(OPEN));
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     for n in 0..128 {
         let begun = peer.ask(&json!({ "id": n + 2, "subscribe": { "channel": format!("c{n}") } }));
         assert!(begun["subscribe"].is_object(), "{begun}");
@@ -257,12 +169,12 @@ fn limits_refuse_with_106() {
     let begun = peer.ask(&json!({ "id": 202, "subscribe": { "channel": "one more" } }));
     assert!(begun["subscribe"].is_object(), "{begun}");
 
-    let mut one = chat.connected("bob");
+    let mut one = connected(&chat, "bob");
     for channel in ["few:a", "few:b"] {
         let begun = one.ask(&json!({ "id": 2, "subscribe": { "channel": channel } }));
         assert!(begun["subscribe"].is_object(), "{begun}");
     }
-    let mut two = chat.connected("cid");
+    let mut two = connected(&chat, "cid");
     assert_eq!(
         two.refused(&json!({ "id": 2, "subscribe": { "channel": "few:c" } })),
         106
@@ -277,7 +189,7 @@ fn limits_refuse_with_106() {
 #[test]
 fn questions_without_end_are_refused_and_a_slow_reader_is_left() {
     let chat = Chat::start("flood", &with_secret(OPEN));
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     let asked: Vec<_> = (2..=1001)
         .map(|id| json!({ "id": id, "presence": { "channel": "a" } }).to_string())
         .collect();
@@ -295,10 +207,7 @@ fn questions_without_end_are_refused_and_a_slow_reader_is_left() {
     let reply = peer.ask(&json!({ "id": 2000, "presence": { "channel": "a" } }));
     assert_eq!(reply["presence"], json!({ "presence": {} }));
 
-    let mut slow = Peer {
-        client: Client::connect_narrow(chat.serving.addr, PATH),
-        arrived: Vec::new(),
-    };
+    let mut slow = Peer::of(Client::connect_narrow(chat.serving.addr, PATH));
     let token = token(&json!({ "sub": "bob" }));
     slow.ask(&json!({ "id": 1, "connect": { "token": token } }));
     slow.ask(&json!({ "id": 2, "subscribe": { "channel": "b" } }));
@@ -357,13 +266,13 @@ fn tokens_decide_who_is_let_in() {
         (&json!(25), &json!(true))
     );
 
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     let refresh = |token: String| json!({ "id": 2, "refresh": { "token": token } });
     let reply = peer.ask(&refresh(token(&json!({ "sub": "ann", "exp": exp }))));
     assert_eq!(reply["refresh"]["expires"], true, "{reply}");
     peer.tell(&refresh(token(&json!({ "sub": "bob" }))));
     peer.client.expect_end(3500);
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     peer.tell(&refresh(token(&json!({ "sub": "ann", "exp": 1 }))));
     peer.client.expect_end(3005);
 }
@@ -420,7 +329,7 @@ fn silence_ends_a_connection() {
 
     let times = "ping = '1s'\npong = '200ms'\n";
     let chat = Chat::start("deaf", &with_secret(&format!("{times}{OPEN}")));
-    let mut deaf = chat.connected("ann");
+    let mut deaf = connected(&chat, "ann");
     assert_eq!(deaf.client.expect_text(), "{}");
     deaf.client.expect_end(3012);
 }
@@ -435,7 +344,7 @@ fn what_a_token_granted_ends_with_it() {
     over.ask(&json!({ "id": 1, "connect": { "token": token_over } }));
     over.client.expect_end(3005);
 
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     let exp = in_seconds(3);
     let granted = token(&json!({ "sub": "ann", "channel": "$p", "exp": exp }));
     let begun = peer.ask(&json!({ "id": 2, "subscribe": { "channel": "$p", "token": granted } }));
@@ -486,12 +395,12 @@ fn what_is_asked_along_with_a_refused_connect_is_passed_over() {
 #[test]
 fn an_epoch_that_was_never_known_is_a_wish_for_all_that_is_kept() {
     let chat = Chat::start("epoch", &with_secret(OPEN));
-    let mut peer = chat.connected("ann");
+    let mut peer = connected(&chat, "ann");
     peer.ask(&json!({ "id": 2, "subscribe": { "channel": "a" } }));
     for n in 1..=3 {
         peer.ask(&json!({ "id": 2 + n, "publish": { "channel": "a", "data": n } }));
     }
-    let mut later = chat.connected("bob");
+    let mut later = connected(&chat, "bob");
     let mut recover = |epoch: &str, offset: u64| {
         let wish = json!({ "channel": "a", "recover": true, "epoch": epoch, "offset": offset });
         let reply = later.ask(&json!({ "id": 2, "subscribe": wish }));
@@ -530,8 +439,8 @@ fn an_epoch_that_was_never_known_is_a_wish_for_all_that_is_kept() {
 #[test]
 fn the_metrics_count_what_the_chat_did() {
     let chat = Chat::start("metrics", &with_secret(OPEN));
-    let mut peer = chat.connected("ann");
-    let mut other = chat.connected("bob");
+    let mut peer = connected(&chat, "ann");
+    let mut other = connected(&chat, "bob");
     for peer in [&mut peer, &mut other] {
         let reply = peer.ask(&json!({ "id": 2, "subscribe": { "channel": "room" } }));
         assert!(reply["subscribe"].is_object(), "{reply}");
@@ -567,4 +476,48 @@ fn the_metrics_count_what_the_chat_did() {
             of("hioload_chat_subscriptions"),
         )
     });
+}
+
+/// The connect command is answered when the server's subscriptions have begun,
+/// some of them on other shards; those that the client makes itself may begin
+/// before that, and have their publications.
+#[test]
+fn what_is_subscribed_along_with_connect_has_no_gap() {
+    let chat = Chat::start(
+        "along",
+        &with_secret(
+            "[channel]\nhistory_size = 1000\nhistory_ttl = '1m'\n\
+             allow_subscribe = 'user'\nallow_publish = 'anyone'\n",
+        ),
+    );
+    let mut publisher = connected(&chat, "publisher");
+    let channels: Vec<_> = (0..20).map(|n| format!("s{n}")).collect();
+    let token = token(&json!({ "sub": "ann", "channels": channels }));
+    for n in 0..60_u32 {
+        let connect = json!({ "id": 1, "connect": { "token": token } });
+        let subscribe = json!({ "id": 2, "subscribe": { "channel": format!("news{n}") } });
+        let mut peer = chat.open();
+        peer.client.text(&format!("{connect}\n{subscribe}"));
+        let publish = |n: u32| json!({ "id": n, "publish": { "channel": "", "data": n } });
+        let mut commands = String::new();
+        for id in 2..42 {
+            let mut command = publish(id);
+            command["publish"]["channel"] = json!(format!("news{n}"));
+            commands += &format!("{command}\n");
+        }
+        publisher.client.text(commands.trim_end());
+        assert!(publisher.reply(&json!(41))["publish"].is_object());
+        let mut expected = None;
+        while expected != Some(41) {
+            let next = peer.next();
+            if next["subscribe"].is_object() {
+                let offset = next["subscribe"]["offset"].as_u64();
+                expected = Some(offset.unwrap_or(0) + 1);
+            } else if next["push"]["channel"] == json!(format!("news{n}")) {
+                let offset = next["push"]["pub"]["offset"].as_u64();
+                assert_eq!(offset, expected, "{next}");
+                expected = offset.map(|offset| offset + 1);
+            }
+        }
+    }
 }

@@ -41,10 +41,7 @@ impl Chat {
     }
 
     pub(crate) fn open(&self) -> Peer {
-        Peer {
-            client: Client::connect(self.serving.addr, PATH),
-            arrived: Vec::new(),
-        }
+        Peer::of(Client::connect(self.serving.addr, PATH))
     }
 
     /// A client that is let in without a token.
@@ -69,6 +66,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    pub(crate) fn of(client: Client) -> Self {
+        let arrived = Vec::new();
+        Self { client, arrived }
+    }
+
     /// What comes next, other than pings.
     pub(crate) fn next(&mut self) -> Value {
         loop {
