@@ -123,7 +123,7 @@ pub(crate) struct Cli {
     /// Unix socket at which a new hioload-server takes this one's place: start
     /// it with the same path. It takes the listening sockets over, so that no
     /// connection is refused; the old one closes its WebSockets with 1001 (those
-    /// of the chat with 3001) in waves and exits with 0. With [persistence]
+    /// of the chat with 3001) in waves and exits with 0. With persistence
     /// connections wait until it has let the store go, 2s or less after that;
     /// it is waited for three times --drain-timeout and 5s, then the new one
     /// exits with 2. Only this user's processes and root's are answered. Not on
