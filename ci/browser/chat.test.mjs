@@ -184,6 +184,7 @@ test("a killed connection comes back by itself with what was missed, and sends w
   await join(ada, "cut");
   await say(tab, "before");
   await shows(ada, "before");
+  await nothingWaits(tab);
   tabs.excused = UNREACHABLE;
   wire.cut();
   await isLinked(tab, "waiting", "connecting");
