@@ -65,7 +65,13 @@ impl<A: App> ShardCore<A> {
         let except = self.excepted(publication);
         let slow = self.cx.topics.hubs().get(publication.hub).options.slow;
         let subscribers = self.cx.topics.take(list);
-        for subscriber in subscribers.iter().filter(|one| !one.waits()) {
+        for (index, subscriber) in subscribers.iter().enumerate() {
+            if let Some(next) = subscribers.get(index + 1) {
+                self.slab.prefetch(next.token);
+            }
+            if subscriber.waits() {
+                continue;
+            }
             let token = subscriber.token;
             if except == Some(token) || (several && !self.cx.topics.visits_first(token)) {
                 continue;

@@ -97,6 +97,9 @@ impl UringDriver {
             if taken.is_empty() {
                 return;
             }
+            for entry in &*taken {
+                self.table.prefetch(Completion::read(entry).tag.token());
+            }
             for entry in taken {
                 self.complete(Completion::read(entry), events);
             }
