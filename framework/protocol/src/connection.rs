@@ -14,7 +14,7 @@ mod takeover;
 use crate::close::{CloseCode, CloseReason};
 use crate::deflate::{DeflateParams, DeflatePool, Side};
 use crate::error::Closing;
-use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, encode_header, mark_compressed};
+use crate::frame::{MAX_CONTROL, MAX_HEADER, OpCode, encode_header, encode_short, mark_compressed};
 use crate::mask_keys::MaskKeys;
 use crate::message::Kind;
 use crate::output::Output;
@@ -147,6 +147,26 @@ impl Connection {
             !self.flags.has(Flags::SENDING),
             "a fragmented message is not finished"
         );
+        if self.phase == Phase::Open
+            && self.role() == Role::Server
+            && !self.sends.can_compress()
+            && let Some(header) = encode_short(kind.into(), payload.len())
+        {
+            out.frame(&header, payload, None);
+            return Ok(());
+        }
+        self.send_any(kind, payload, resources, out)
+    }
+
+    /// Sends a whole message of any length, in either role.
+    #[inline(never)]
+    fn send_any(
+        &mut self,
+        kind: Kind,
+        payload: &[u8],
+        resources: &mut Resources,
+        out: &mut impl Output,
+    ) -> Result<(), Closing> {
         if self.compresses(payload, resources) {
             return self.send_compressed(kind, payload, resources, out);
         }

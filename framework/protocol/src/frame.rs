@@ -22,6 +22,9 @@ const RESERVED: u8 = 0x70;
 /// The first reserved bit: compressed, if that was agreed on (RFC 7692 section 6).
 const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
+/// The first byte of a whole, uncompressed message.
+const TEXT: u8 = FIN | OpCode::Text as u8;
+const BINARY: u8 = FIN | OpCode::Binary as u8;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +111,13 @@ pub fn encode_header(
         }
         None => used,
     }
+}
+
+/// The header of an unmasked frame that ends a message, of up to 125 bytes.
+#[inline]
+pub(crate) fn encode_short(opcode: OpCode, len: usize) -> Option<[u8; 2]> {
+    let len = u8::try_from(len).ok().filter(|&len| len <= 125)?;
+    Some([FIN | opcode as u8, len])
 }
 
 /// Marks the message that an encoded header begins as compressed.
@@ -248,24 +258,55 @@ pub(crate) struct Whole {
 /// which most messages are. Of all others nothing is said.
 #[inline]
 pub(crate) fn decode_short(bytes: &[u8], masked: bool) -> Option<Whole> {
-    const TEXT: u8 = FIN | OpCode::Text as u8;
-    const BINARY: u8 = FIN | OpCode::Binary as u8;
-    let [first, second, rest @ ..] = bytes else {
-        return None;
+    let (first, len, size, mask) = if masked {
+        let &[first, second, a, b, c, d, ..] = bytes else {
+            return None;
+        };
+        (first, second ^ MASKED, 6, [a, b, c, d])
+    } else {
+        let &[first, second, ..] = bytes else {
+            return None;
+        };
+        (first, second, 2, [0; 4])
     };
-    let kind = match *first {
+    let kind = match first {
         TEXT => Kind::Text,
         BINARY => Kind::Binary,
         _ => return None,
     };
-    let len = second ^ if masked { MASKED } else { 0 };
     if len > 125 {
         return None;
     }
-    let (size, mask) = match rest.first_chunk() {
-        Some(&mask) if masked => (6, mask),
-        None if masked => return None,
-        _ => (2, [0; 4]),
+    Some(Whole {
+        kind,
+        size,
+        len: len.into(),
+        mask,
+    })
+}
+
+/// As [`decode_short`], of up to 65,535 bytes.
+#[inline]
+pub(crate) fn decode_usual(bytes: &[u8], masked: bool) -> Option<Whole> {
+    let &[first, second, high, low, ref rest @ ..] = bytes else {
+        return None;
+    };
+    if second != 126 | if masked { MASKED } else { 0 } {
+        return decode_short(bytes, masked);
+    }
+    let kind = match first {
+        TEXT => Kind::Text,
+        BINARY => Kind::Binary,
+        _ => return None,
+    };
+    let len = u16::from_be_bytes([high, low]);
+    if len < 126 {
+        return None;
+    }
+    let (size, mask) = if masked {
+        (8, *rest.first_chunk()?)
+    } else {
+        (4, [0; 4])
     };
     Some(Whole {
         kind,
@@ -424,6 +465,37 @@ mod tests {
     }
 
     #[test]
+    fn the_shortcut_for_usual_messages_says_what_the_rule_says() {
+        let mut taken = 0;
+        for (first, second) in (0..=255).flat_map(|one| (0..=255).map(move |two| (one, two))) {
+            for (masked, len) in [false, true]
+                .into_iter()
+                .flat_map(|masked| [0u16, 125, 126, 256, 0xFFFF].map(|len| (masked, len)))
+            {
+                let [high, low] = len.to_be_bytes();
+                let bytes = [first, second, high, low, 5, 6, 7, 8];
+                for bytes in (0..=bytes.len()).map(|cut| &bytes[..cut]) {
+                    let Some(usual) = decode_usual(bytes, masked) else {
+                        continue;
+                    };
+                    taken += 1;
+                    let Ok(Decoded::Header { header, size }) = decode_header(bytes, masked, true)
+                    else {
+                        panic!("{bytes:?} is no header");
+                    };
+                    assert!(header.fin && !header.compressed);
+                    assert_eq!(header.opcode, usual.kind.into());
+                    assert_eq!((header.len, header.mask), (usual.len, usual.mask));
+                    assert_eq!(size, usual.size);
+                }
+            }
+        }
+        // Text and binary; 0 to 125 bytes in 4 or more and 6 or more, five
+        // times; three longer lengths in 4 or more and in 8.
+        assert_eq!(taken, 2 * (126 * 5 * (5 + 3) + 3 * (5 + 1)));
+    }
+
+    #[test]
     fn a_partial_header_says_how_many_bytes_it_needs() {
         let mut out = [0; MAX_HEADER];
         for (len, size) in [(5, 6), (300, 8), (70_000, 14)] {
@@ -438,6 +510,20 @@ mod tests {
                     needed > have && needed <= used,
                     "{needed} at {have} of {used}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_header_is_what_the_rule_makes() {
+        for len in 0..=200 {
+            for opcode in [OpCode::Text, OpCode::Binary, OpCode::Ping] {
+                let mut out = [0; MAX_HEADER];
+                let used = encode_header(&mut out, true, opcode, len as u64, None);
+                match encode_short(opcode, len) {
+                    Some(short) => assert_eq!(short, out[..used]),
+                    None => assert!(len > 125),
+                }
             }
         }
     }

@@ -6,7 +6,7 @@ use crate::arch;
 
 /// Below this many bytes the call into the vector loop costs more than it
 /// saves: two AVX2 blocks, or eight scalar words.
-const VECTOR_FROM: usize = 64;
+pub(crate) const VECTOR_FROM: usize = 64;
 
 /// XORs `data` in place with `key`.
 ///
@@ -16,7 +16,7 @@ const VECTOR_FROM: usize = 64;
 pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
     let key = advance(key, offset);
     if data.len() < VECTOR_FROM {
-        arch::apply_scalar(data, key);
+        let _ascii = arch::apply_scalar(data, key);
     } else {
         arch::apply(data, key);
     }
@@ -25,7 +25,8 @@ pub fn apply(data: &mut [u8], key: [u8; 4], offset: usize) {
 /// The key as it applies `by` bytes further into the payload.
 #[inline]
 pub(crate) fn advance(key: [u8; 4], by: usize) -> [u8; 4] {
-    let bits = [0, 8, 16, 24][by % 4];
+    #[expect(clippy::cast_possible_truncation, reason = "at most 24")]
+    let bits = (by % 4 * 8) as u32;
     u32::from_le_bytes(key).rotate_right(bits).to_le_bytes()
 }
 

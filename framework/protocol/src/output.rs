@@ -12,6 +12,7 @@ pub trait Output {
 }
 
 impl Output for Vec<u8> {
+    #[inline]
     fn frame(&mut self, header: &[u8], payload: &[u8], mask: Option<[u8; 4]>) {
         self.reserve(header.len() + payload.len());
         self.extend_from_slice(header);

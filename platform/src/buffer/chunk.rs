@@ -157,6 +157,18 @@ impl Chunk {
         taken
     }
 
+    /// Appends both, one behind the other, if there is room for both; whether
+    /// there was.
+    #[inline]
+    pub fn append_both(&mut self, header: &[u8], payload: &[u8]) -> bool {
+        let fit = header.len() + payload.len() <= self.room();
+        if fit {
+            extend(&mut self.bytes, header);
+            extend(&mut self.bytes, payload);
+        }
+        fit
+    }
+
     /// Appends what `write` puts into a stretch of `room` zeroes; it says how
     /// much of the stretch it used, or why nothing.
     ///
@@ -177,6 +189,22 @@ impl Chunk {
         let kept = *written.as_ref().unwrap_or(&0);
         self.bytes.truncate(before + kept.min(room));
         written
+    }
+}
+
+/// Appends `more`. Of a few bytes it appends the first and then, over their
+/// end, the last ones, as words: a call of `memcpy` takes longer.
+#[inline]
+fn extend(bytes: &mut Vec<u8>, more: &[u8]) {
+    let len = more.len();
+    if let (Some(first), Some(last)) = (more.first_chunk::<16>(), more.last_chunk::<16>())
+        && len <= 32
+    {
+        bytes.extend_from_slice(first);
+        bytes.truncate(bytes.len() - (32 - len));
+        bytes.extend_from_slice(last);
+    } else {
+        bytes.extend_from_slice(more);
     }
 }
 
@@ -222,6 +250,29 @@ mod tests {
         assert_eq!(chunk.append(&[7; 2000]), 1024);
         assert_eq!(chunk.room(), 0);
         assert_eq!(chunk.append(&[7; 1]), 0);
+    }
+
+    #[test]
+    fn both_parts_are_appended_or_neither() {
+        let source: Vec<u8> = (0..=255).collect();
+        for header in 0..=14 {
+            for payload in 0..=200 {
+                let parts = (&source[..header], &source[header..header + payload]);
+                let mut chunk = ChunkPool::new().take(header + payload + 5);
+                chunk.append(b"start");
+                assert!(chunk.append_both(parts.0, parts.1));
+                assert_eq!(chunk.bytes()[..5], *b"start");
+                assert_eq!(chunk.bytes()[5..], source[..header + payload]);
+                let room = chunk.room();
+                chunk.append(&vec![0; room - (header + payload).min(room)]);
+                let before = chunk.bytes().to_vec();
+                if header + payload > 0 {
+                    chunk.append(&[0]);
+                    assert!(!chunk.append_both(parts.0, parts.1));
+                    assert_eq!(chunk.bytes()[..before.len()], before);
+                }
+            }
+        }
     }
 
     #[test]

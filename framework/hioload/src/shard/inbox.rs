@@ -394,7 +394,13 @@ impl Outgoing {
 
     /// Tries again what is kept; `true` when nothing is left, and no home that
     /// is waited for is behind.
+    #[inline]
     pub(crate) fn retry(&mut self) -> bool {
+        (!self.behind && self.awaited == 0) || self.try_again()
+    }
+
+    #[cold]
+    fn try_again(&mut self) -> bool {
         let mut empty = true;
         for (target, backlog) in self.backlogs.iter_mut().enumerate() {
             if backlog.entries.is_empty() {

@@ -236,14 +236,21 @@ impl Link {
     }
 
     /// Notes that the driver has something to do for this connection.
+    #[inline]
     pub(super) fn touch(&mut self, cx: &mut Context) {
         if !self.is(Flags::DIRTY) {
-            self.set(Flags::DIRTY);
-            cx.dirty.push(self.token);
+            self.touch_first(cx);
         }
     }
 
+    #[inline(never)]
+    fn touch_first(&mut self, cx: &mut Context) {
+        self.set(Flags::DIRTY);
+        cx.dirty.push(self.token);
+    }
+
     /// Queues a message.
+    #[inline]
     pub(crate) fn send(&mut self, message: Message<'_>, cx: &mut Context) -> SendOutcome {
         if !self.admits(cx) {
             return SendOutcome::Dropped;
@@ -251,6 +258,7 @@ impl Link {
         self.append_message(message, cx)
     }
 
+    #[inline]
     fn append_message(&mut self, message: Message<'_>, cx: &mut Context) -> SendOutcome {
         let Stage::WebSocket(websocket) = &mut self.stage else {
             return self.append_streamed(message, cx);
@@ -368,6 +376,7 @@ impl Link {
     }
 
     /// Whether one more message may be queued; applies the policy if not.
+    #[inline]
     fn admits(&mut self, cx: &mut Context) -> bool {
         self.admits_under(self.backpressure, cx)
     }
@@ -416,6 +425,7 @@ impl Link {
         self.close(code, "reads too slowly", cx);
     }
 
+    #[inline]
     pub(super) fn queued(&mut self, cx: &mut Context) -> SendOutcome {
         cx.metrics().messages_sent.add(1);
         self.touch(cx);

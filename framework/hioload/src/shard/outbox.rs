@@ -102,10 +102,8 @@ impl Outbox {
         let len = header.len() + payload.len();
         if let Some(queue) = self.0.as_mut()
             && let Some(Segment::Chunk(chunk)) = queue.segments.back_mut()
-            && chunk.room() >= len
+            && chunk.append_both(header, payload)
         {
-            chunk.append(header);
-            chunk.append(payload);
             queue.pending += len;
             pool.pending += len;
         } else {
@@ -114,11 +112,19 @@ impl Outbox {
     }
 
     /// Both in one new chunk, if nothing was begun before and they fit.
+    #[inline(never)]
     fn begin_both(&mut self, header: &[u8], payload: &[u8], pool: &mut OutboxPool) {
-        let segments = &mut self.queued(0, pool).segments;
-        if segments.is_empty() {
-            let room = (header.len() + payload.len()).min(CHUNK_LIMIT + MAX_HEADER);
-            segments.push_back(Segment::Chunk(pool.chunks.take(room)));
+        let len = header.len() + payload.len();
+        let queue = self.queued(0, pool);
+        if queue.segments.is_empty() {
+            let mut chunk = pool.chunks.take(len.min(CHUNK_LIMIT + MAX_HEADER));
+            if chunk.append_both(header, payload) {
+                queue.pending += len;
+                pool.pending += len;
+                queue.segments.push_back(Segment::Chunk(chunk));
+                return;
+            }
+            queue.segments.push_back(Segment::Chunk(chunk));
         }
         self.append(header, pool);
         self.append(payload, pool);

@@ -29,15 +29,24 @@ impl<A: App> ShardCore<A> {
             if link.is_paused() {
                 return at;
             }
-            if let Some((content, size)) = link.read_whole(&mut bytes[at..], &self.cx) {
-                let message = Message::whole(content);
+            let before = at;
+            let span = link.entered();
+            while at < bytes.len()
+                && let Some((content, size)) = link.read_whole(&mut bytes[at..], &self.cx)
+            {
                 at += size;
                 *messages += 1;
                 if !link.is(Flags::CLOSING) {
-                    let _span = link.entered();
+                    let message = Message::whole(content);
                     let cx = &mut self.cx;
                     self.app.message(&mut Conn { link, cx }, state, message);
                 }
+                if link.is_paused() || !self.cx.work.is_empty() {
+                    break;
+                }
+            }
+            drop(span);
+            if at > before {
                 self.deliver();
                 continue;
             }

@@ -20,5 +20,5 @@ pub(crate) fn apply(data: &mut [u8], key: [u8; 4]) {
         // needs no alignment.
         unsafe { vst1q_u8(block.as_mut_ptr(), masked) };
     }
-    scalar::apply(rest, key);
+    let _ascii = scalar::apply(rest, key);
 }

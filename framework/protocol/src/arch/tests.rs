@@ -6,7 +6,7 @@ type Path = fn(&mut [u8], [u8; 4]);
 
 /// Every path that this CPU can run, with its name.
 fn paths() -> Vec<(&'static str, Path)> {
-    let mut paths: Vec<(&'static str, Path)> = vec![("scalar", scalar::apply), ("chosen", apply)];
+    let mut paths: Vec<(&'static str, Path)> = vec![("scalar", scalar_path), ("chosen", apply)];
     #[cfg(target_arch = "x86_64")]
     {
         paths.push(("sse2", x86_64::sse2));
@@ -41,6 +41,49 @@ fn text_is_what_the_standard_library_says_it_is() {
             let expected = std::str::from_utf8(&copy).ok();
             assert_eq!(text(&mut bytes).ok(), expected, "{at}");
             assert_eq!(bytes, copy);
+        }
+    }
+}
+
+fn scalar_path(data: &mut [u8], key: [u8; 4]) {
+    let _ascii = scalar::apply(data, key);
+}
+
+/// Each byte of each length in its turn is the one that is no ASCII.
+#[test]
+fn masking_sees_every_byte_that_is_no_ascii() {
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    for len in 0..=200 {
+        let mut ascii = vec![0x7F; len];
+        byte_by_byte(&mut ascii, KEY);
+        assert!(scalar::apply(&mut ascii.clone(), KEY), "{len}");
+        for at in 0..len {
+            let mut bytes = ascii.clone();
+            bytes[at] ^= 0x80;
+            assert!(!scalar::apply(&mut bytes, KEY), "{at} of {len}");
+        }
+    }
+}
+
+#[test]
+fn what_is_masked_is_text_only_if_it_is_ascii() {
+    const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+    let long = "κόσμε, ".repeat(20);
+    for valid in ["", "a", "short", "é", &"x".repeat(200), &long] {
+        for len in (0..=valid.len()).filter(|&len| valid.is_char_boundary(len)) {
+            let plain = &valid.as_bytes()[..len];
+            for changed in 0..=len {
+                let mut plain = plain.to_vec();
+                if let Some(byte) = plain.get_mut(changed) {
+                    *byte ^= 0x80;
+                }
+                let mut bytes = plain.clone();
+                byte_by_byte(&mut bytes, KEY);
+                let expected = std::str::from_utf8(&plain).ok();
+                let expected = expected.filter(|text| text.is_ascii());
+                assert_eq!(masked_ascii(&mut bytes, KEY).ok(), expected);
+                assert_eq!(bytes, plain, "unmasked in either case");
+            }
         }
     }
 }

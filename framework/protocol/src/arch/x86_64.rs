@@ -38,7 +38,7 @@ pub(super) fn sse2(data: &mut [u8], key: [u8; 4]) {
         // needs no alignment.
         unsafe { _mm_storeu_si128(at.cast(), masked) };
     }
-    scalar::apply(rest, key);
+    let _ascii = scalar::apply(rest, key);
 }
 
 #[target_feature(enable = "avx2")]
@@ -54,5 +54,5 @@ pub(super) fn avx2(data: &mut [u8], key: [u8; 4]) {
         // needs no alignment.
         unsafe { _mm256_storeu_si256(at.cast(), masked) };
     }
-    scalar::apply(rest, key);
+    let _ascii = scalar::apply(rest, key);
 }

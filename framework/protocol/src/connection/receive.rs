@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::arch;
 use crate::close::{CloseCode, CloseReason};
 use crate::error::ProtocolError;
-use crate::frame::{Decoded, Header, OpCode, Whole, decode_header, decode_short};
+use crate::frame::{Decoded, Header, OpCode, Whole, decode_header, decode_short, decode_usual};
 use crate::limits::Limits;
 use crate::mask;
 use crate::message::{Content, Event, Kind, MessagePool, Payload, Received};
@@ -84,12 +84,48 @@ impl Connection {
             return None;
         }
         let masked = self.role() == Role::Server;
+        let Some(Whole {
+            kind,
+            size,
+            len,
+            mask,
+        }) = decode_short(input, masked).filter(|whole| whole.len < mask::VECTOR_FROM as u64)
+        else {
+            return self.receive_longer(input, limits);
+        };
+        let len = usize::try_from(len).ok()?;
+        if len > limits.max_message {
+            return None;
+        }
+        let payload = input.get_mut(size..size + len)?;
+        let content = match kind {
+            Kind::Text => match arch::masked_ascii(payload, mask) {
+                Ok(text) => Content::Text(text),
+                Err(payload) => return short_text(payload, mask, size + len),
+            },
+            Kind::Binary => {
+                let _ascii = arch::apply_scalar(payload, mask);
+                Content::Binary(payload)
+            }
+        };
+        Some((content, size + len))
+    }
+
+    /// The same for a message that is too long to be unmasked in registers, at
+    /// the start of a frame.
+    #[inline(never)]
+    fn receive_longer<'i>(
+        &self,
+        input: &'i mut [u8],
+        limits: &Limits,
+    ) -> Option<(Content<'i>, usize)> {
+        let masked = self.role() == Role::Server;
         let Whole {
             kind,
             size,
             len,
             mask,
-        } = decode_short(input, masked).or_else(|| self.decode_whole(input))?;
+        } = decode_usual(input, masked).or_else(|| self.decode_whole(input))?;
         let len = usize::try_from(len).ok()?;
         if len > input.len() - size || len > limits.max_message {
             return None;
@@ -469,6 +505,20 @@ impl Connection {
         if let Some(message) = message {
             let buffer = pool.disassemble(message);
             pool.give_back(buffer);
+        }
+    }
+}
+
+/// The text that these unmasked bytes are, of a message that took so many bytes
+/// of the input; else they are masked again, for whoever refuses them reads
+/// them again.
+#[inline(never)]
+fn short_text(bytes: &mut [u8], mask: [u8; 4], size: usize) -> Option<(Content<'_>, usize)> {
+    match arch::text(bytes) {
+        Ok(text) => Some((Content::Text(text), size)),
+        Err(bytes) => {
+            mask::apply(bytes, mask, 0);
+            None
         }
     }
 }
