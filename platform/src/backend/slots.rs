@@ -2,7 +2,6 @@
 
 use crate::driver::Token;
 use crate::error::DriverError;
-use crate::memory::prefetch;
 
 /// What a slot is used for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,14 +103,6 @@ impl<S: Slot> Slots<S> {
         self.slots
             .get_mut(token.index())
             .filter(|entry| lives_in(&**entry, token))
-    }
-
-    /// The entry of a token is asked for soon; any token will do.
-    #[inline]
-    pub(super) fn prefetch(&self, token: Token) {
-        if let Some(entry) = self.slots.get(token.index()) {
-            prefetch(entry);
-        }
     }
 
     /// A slot from a list, whoever lives there now.

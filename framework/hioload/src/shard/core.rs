@@ -65,12 +65,6 @@ impl<A: App> ShardCore<A> {
         self.look_at_notice();
     }
 
-    /// Something about a connection comes next.
-    #[inline]
-    pub(crate) fn foresee(&self, token: Token) {
-        self.slab.prefetch(token);
-    }
-
     /// Bytes arrived.
     pub(crate) fn received(&mut self, token: Token, bytes: &mut [u8]) {
         let Some(entry) = self.slab.get(token) else {

@@ -65,13 +65,7 @@ impl<A: App> ShardCore<A> {
         let except = self.excepted(publication);
         let slow = self.cx.topics.hubs().get(publication.hub).options.slow;
         let subscribers = self.cx.topics.take(list);
-        for (index, subscriber) in subscribers.iter().enumerate() {
-            if let Some(next) = subscribers.get(index + 1) {
-                self.slab.prefetch(next.token);
-            }
-            if subscriber.waits() {
-                continue;
-            }
+        for subscriber in subscribers.iter().filter(|one| !one.waits()) {
             let token = subscriber.token;
             if except == Some(token) || (several && !self.cx.topics.visits_first(token)) {
                 continue;

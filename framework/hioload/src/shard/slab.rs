@@ -1,7 +1,6 @@
 //! The connections of a shard, by slot.
 
 use hioload_platform::Token;
-use hioload_platform::memory::prefetch;
 
 use super::link::Link;
 
@@ -65,15 +64,6 @@ impl<S> Slab<S> {
         let index = token.index();
         let entry = self.pages.get_mut(index / PAGE)?[index % PAGE].as_mut()?;
         (entry.link.token() == token).then_some(entry)
-    }
-
-    /// A connection is asked for soon.
-    #[inline]
-    pub(crate) fn prefetch(&self, token: Token) {
-        let index = token.index();
-        if let Some(page) = self.pages.get(index / PAGE) {
-            prefetch(&page[index % PAGE]);
-        }
     }
 
     pub(crate) fn remove(&mut self, token: Token) -> Option<Entry<S>> {

@@ -121,16 +121,9 @@ impl<D: Driver, A: App, S: Stop> Loop<D, A, S> {
         self.driver.wait(self.deadline, &mut self.events)?;
         self.core.begin(self.driver.now());
         let mut events = std::mem::take(&mut self.events);
-        let mut due = events.drain(..);
-        while let Some(event) = due.next() {
-            if let Some(Event::Received { token, .. } | Event::Sent { token, .. }) =
-                due.as_slice().first()
-            {
-                self.core.foresee(*token);
-            }
+        for event in events.drain(..) {
             self.dispatch(event);
         }
-        drop(due);
         self.events = events;
         self.take_handed();
         self.heed_stop();

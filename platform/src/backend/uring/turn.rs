@@ -97,9 +97,6 @@ impl UringDriver {
             if taken.is_empty() {
                 return;
             }
-            for entry in &*taken {
-                self.table.prefetch(Completion::read(entry).tag.token());
-            }
             for entry in taken {
                 self.complete(Completion::read(entry), events);
             }
