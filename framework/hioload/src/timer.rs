@@ -12,6 +12,7 @@
 //! repeats them, and has a bound.
 
 mod agenda;
+mod batch;
 mod chunks;
 mod closures;
 mod levels;

@@ -10,8 +10,8 @@
 /// No chunk.
 const NIL: u32 = u32::MAX;
 
-/// Seats of a chunk: a line of a cache.
-pub(super) const SEATS: u32 = u16::BITS;
+/// Seats of a chunk: two lines of a cache, which CPUs fetch in pairs.
+pub(super) const SEATS: u32 = u32::BITS;
 
 /// Seats are numbered through all chunks, and the end of the last has a number.
 const CHUNKS: u32 = u32::MAX / SEATS;
@@ -45,7 +45,7 @@ pub(super) struct Chunks {
     seats: Vec<u32>,
     /// A bit per seat of a chunk that has a timer. Apart from the rest, as every
     /// operation touches one: those of a million timers fit into a cache.
-    taken: Vec<u16>,
+    taken: Vec<u32>,
     /// The chunk after a chunk, in its list or among those that are free.
     next: Vec<u32>,
     free: u32,

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use hioload_platform::memory::prefetch;
 
+use super::batch::Batch;
 use crate::shard::Deferred;
 
 /// Closures up to this size lie in a store, larger ones in a box that lies in
@@ -19,8 +20,8 @@ const LARGEST: usize = 64;
 /// Places that a store keeps when its last closure is gone.
 const KEPT: usize = 1024;
 
-/// Closures whose timers were cancelled that wait to be dropped together.
-const BATCH: usize = 64;
+/// Free places that are fetched before they are used.
+const AHEAD: usize = 8;
 
 /// Where a closure is.
 #[derive(Clone, Copy, Debug)]
@@ -34,30 +35,24 @@ pub(super) struct Stored {
 /// To drop one is to wait for the memory it lies in, and for the call that knows
 /// its type; to drop several of one type together is to wait about as long once.
 /// So those of cancelled timers are dropped in batches, and by the end of the
-/// turn.
+/// turn. While a batch is filled, the one before comes from memory.
 pub(super) struct Closures {
-    stores: Vec<Typed>,
-    /// Those with closures that are to be dropped, each once.
-    unsettled: Vec<u16>,
+    stores: Vec<Box<dyn Store>>,
+    /// Those to be dropped. One list for all: where the next is noted must not
+    /// depend on what the timer says, which is still to come from memory.
+    doomed: Batch<Stored>,
+    fetched: Batch<Stored>,
     by_type: HashMap<TypeId, u16>,
     /// That of the closure before, as most are of the same type.
     last: Option<(TypeId, u16)>,
-}
-
-/// The closures of one type.
-struct Typed {
-    store: Box<dyn Store>,
-    /// Where those are that are to be dropped.
-    doomed: Vec<u32>,
-    /// In the list of such stores.
-    is_unsettled: bool,
 }
 
 impl Closures {
     pub(super) fn new() -> Self {
         Self {
             stores: Vec::new(),
-            unsettled: Vec::new(),
+            doomed: Batch::new(Stored { store: 0, place: 0 }),
+            fetched: Batch::new(Stored { store: 0, place: 0 }),
             by_type: HashMap::new(),
             last: None,
         }
@@ -73,32 +68,36 @@ impl Closures {
 
     /// Takes a closure, to be run.
     pub(super) fn take(&mut self, stored: Stored) -> Option<Box<dyn Deferred>> {
-        self.stores[usize::from(stored.store)]
-            .store
-            .take(stored.place)
+        self.stores[usize::from(stored.store)].take(stored.place)
     }
 
     /// Drops a closure, together with others or by the next
     /// [`settle`](Self::settle).
     #[inline]
     pub(super) fn discard(&mut self, stored: Stored) {
-        let typed = &mut self.stores[usize::from(stored.store)];
-        typed.doomed.push(stored.place);
-        if typed.doomed.len() == BATCH {
-            typed.store.discard(&mut typed.doomed);
-        } else if !typed.is_unsettled {
-            typed.is_unsettled = true;
-            self.unsettled.push(stored.store);
+        if self.doomed.push(stored) {
+            self.turn_over();
         }
     }
 
     /// Drops what is to be dropped.
     #[inline]
     pub(super) fn settle(&mut self) {
-        while let Some(store) = self.unsettled.pop() {
-            let typed = &mut self.stores[usize::from(store)];
-            typed.is_unsettled = false;
-            typed.store.discard(&mut typed.doomed);
+        while !(self.doomed.is_empty() && self.fetched.is_empty()) {
+            self.turn_over();
+        }
+    }
+
+    /// Drops those that were fetched, and fetches the others.
+    #[inline(never)]
+    fn turn_over(&mut self) {
+        std::mem::swap(&mut self.doomed, &mut self.fetched);
+        let fetched = self.fetched.items();
+        for run in fetched.chunk_by(|one, other| one.store == other.store) {
+            self.stores[usize::from(run[0].store)].fetch(run);
+        }
+        while let Some(&Stored { store, .. }) = self.doomed.items().last() {
+            self.stores[usize::from(store)].discard(&mut self.doomed, store);
         }
     }
 
@@ -108,7 +107,7 @@ impl Closures {
             Some((last, store)) if last == of => store,
             _ => self.store::<F>(),
         };
-        let places: &mut dyn Any = &mut *self.stores[usize::from(store)].store;
+        let places: &mut dyn Any = &mut *self.stores[usize::from(store)];
         let places = places.downcast_mut::<Places<F>>();
         let place = places.expect("the store of this type").insert(closure);
         Stored { store, place }
@@ -119,11 +118,7 @@ impl Closures {
         let of = TypeId::of::<F>();
         let store = *self.by_type.entry(of).or_insert_with(|| {
             let store = u16::try_from(self.stores.len());
-            self.stores.push(Typed {
-                store: Box::new(Places::<F>::new()),
-                doomed: Vec::new(),
-                is_unsettled: false,
-            });
+            self.stores.push(Box::new(Places::<F>::new()));
             store.expect("a program schedules fewer than 65,536 types of closures")
         });
         self.last = Some((of, store));
@@ -133,8 +128,10 @@ impl Closures {
 
 trait Store: Any {
     fn take(&mut self, place: u32) -> Option<Box<dyn Deferred>>;
-    /// Drops the closures at these places, of which none are left in the list.
-    fn discard(&mut self, places: &mut Vec<u32>);
+    /// The closures at these places are dropped soon.
+    fn fetch(&self, places: &[Stored]);
+    /// Drops the closures at the last places, as far as they are of this store.
+    fn discard(&mut self, places: &mut Batch<Stored>, store: u16);
 }
 
 impl<F: Deferred + 'static> Store for Places<F> {
@@ -143,8 +140,21 @@ impl<F: Deferred + 'static> Store for Places<F> {
         Some(Box::new(closure))
     }
 
-    fn discard(&mut self, places: &mut Vec<u32>) {
-        self.discard(places);
+    fn fetch(&self, places: &[Stored]) {
+        for stored in places {
+            prefetch(&self.values[stored.place as usize]);
+        }
+    }
+
+    /// Where they lie. To move one out first would write an empty one and read it
+    /// back, which waits for all writes before.
+    fn discard(&mut self, places: &mut Batch<Stored>, store: u16) {
+        // One by one off the list: should one panic, it is not dropped again.
+        while let Some(stored) = places.pop_if(|stored| stored.store == store) {
+            self.free.push(stored.place);
+            self.values[stored.place as usize] = None;
+        }
+        self.shrink();
     }
 }
 
@@ -171,7 +181,7 @@ impl<T> Places<T> {
             return place.expect("fewer values than timers");
         };
         self.values[place as usize] = Some(value);
-        if let Some(&next) = self.free.last() {
+        if let Some(&next) = self.free.iter().nth_back(AHEAD - 1) {
             prefetch(&self.values[next as usize]);
         }
         place
@@ -181,20 +191,6 @@ impl<T> Places<T> {
         let value = self.values[place as usize].take();
         self.vacated(place);
         value
-    }
-
-    /// Drops values where they lie. To move one out first would write an empty
-    /// one and read it back, which waits for all writes before.
-    fn discard(&mut self, places: &mut Vec<u32>) {
-        for &place in &*places {
-            prefetch(&self.values[place as usize]);
-        }
-        // One by one off the list: should one panic, it is not dropped again.
-        while let Some(place) = places.pop() {
-            self.free.push(place);
-            self.values[place as usize] = None;
-        }
-        self.shrink();
     }
 
     fn vacated(&mut self, place: u32) {

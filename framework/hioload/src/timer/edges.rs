@@ -208,6 +208,21 @@ fn a_timer_put_off_again_and_again_fires_once_at_its_last_deadline() {
 }
 
 #[test]
+fn what_was_put_off_for_a_timer_means_no_later_one() {
+    let mut wheel = Wheel::new(0);
+    let old = wheel.insert(10 * TICK, 'a');
+    assert!(wheel.rearm(old, 90 * TICK) && wheel.rearm(old, 5 * TICK));
+    assert!(wheel.next_deadline().is_some_and(|next| next <= 5 * TICK));
+    assert_eq!(wheel.cancel(old), Some('a'));
+    assert!(!wheel.rearm(old, TICK));
+    let new = wheel.insert(20 * TICK, 'b');
+    assert_eq!(new.index(), old.index());
+    assert_eq!(wheel.pop(20 * TICK - 1), None);
+    assert_eq!(wheel.next_deadline(), Some(20 * TICK));
+    assert_eq!(wheel.pop(20 * TICK), Some((new, 'b')));
+}
+
+#[test]
 fn places_are_used_again() {
     let mut wheel = Wheel::new(0);
     for round in 0..1000_u64 {

@@ -19,6 +19,11 @@ pub struct TimerId {
 const _: () = assert!(size_of::<TimerId>() == 8 && size_of::<Option<TimerId>>() == 8);
 
 impl TimerId {
+    pub(super) const FIRST: Self = Self {
+        index: 0,
+        generation: NonZeroU32::MIN,
+    };
+
     pub(super) fn index(self) -> u32 {
         self.index
     }
@@ -31,14 +36,19 @@ fn some(index: u32) -> Option<u32> {
     (index != NIL).then_some(index)
 }
 
+/// Free entries that are known without looking at one: enough that the next is
+/// in a cache by the time it is used.
+const AHEAD: usize = 8;
+
 #[derive(Debug)]
 struct Entry<T> {
     due: Due,
-    /// `None` if the entry is free.
+    /// `None` if the entry is free or about to be.
     value: Option<T>,
-    /// Of the current value, or of the next one if the entry is free.
+    /// Of the current value, or of the next one if there is none. That of an
+    /// entry that has used up its generations is no id's.
     generation: NonZeroU32,
-    /// Where it lies; the next free entry if it is free.
+    /// Where it lies; if it is free, the free entry that comes [`AHEAD`] after it.
     seat: u32,
 }
 
@@ -93,8 +103,10 @@ impl Due {
 #[derive(Debug)]
 pub(super) struct Slab<T> {
     entries: Vec<Entry<T>>,
-    /// The free entry to use next: the one freed last, likely still in cache.
-    free: u32,
+    /// The free entries to use next, those freed last first: the next one is at
+    /// `top`, those after it before it.
+    free: [u32; AHEAD],
+    top: usize,
     len: usize,
 }
 
@@ -102,7 +114,8 @@ impl<T> Slab<T> {
     pub(super) fn new() -> Self {
         Self {
             entries: Vec::new(),
-            free: NIL,
+            free: [NIL; AHEAD],
+            top: 0,
             len: 0,
         }
     }
@@ -111,17 +124,23 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// Whether the next insert takes memory.
+    pub(super) fn is_full(&self) -> bool {
+        self.free[self.top] == NIL
+    }
+
     /// Stores a value in an entry that has no seat yet.
     pub(super) fn insert(&mut self, value: T) -> TimerId {
         self.len += 1;
-        let Some(index) = some(self.free) else {
+        let Some(index) = some(self.free[self.top]) else {
             return self.grow(value);
         };
         let entry = &mut self.entries[index as usize];
-        self.free = entry.seat;
+        let (next, generation) = (entry.seat, entry.generation);
         entry.value = Some(value);
-        let generation = entry.generation;
-        if let Some(next) = self.entries.get(self.free as usize) {
+        self.free[self.top] = next;
+        self.top = self.top.wrapping_sub(1) % AHEAD;
+        if let Some(next) = self.entries.get(next as usize) {
             prefetch(next);
         }
         TimerId { index, generation }
@@ -142,9 +161,11 @@ impl<T> Slab<T> {
     }
 
     /// The index of a timer that is still there.
+    #[inline]
     pub(super) fn find(&self, id: TimerId) -> Option<u32> {
         let entry = self.entries.get(id.index as usize)?;
-        (entry.generation == id.generation && entry.value.is_some()).then_some(id.index)
+        prefetch(&entry.due);
+        (entry.generation == id.generation).then_some(id.index)
     }
 
     /// The id of the timer with this index.
@@ -162,22 +183,38 @@ impl<T> Slab<T> {
         self.entries[index as usize].value.as_mut()
     }
 
-    /// Frees an entry that has no seat any more. One that has used up its generations
-    /// is never used again: 24 bytes per 4 billion timers, and no id recurs.
+    /// Takes a value and frees its entry, which has no seat any more.
     pub(super) fn remove(&mut self, index: u32) -> Option<(TimerId, T)> {
-        let entry = &mut self.entries[index as usize];
-        let value = entry.value.take()?;
-        let id = TimerId {
-            index,
-            generation: entry.generation,
-        };
-        self.len -= 1;
-        if let Some(generation) = entry.generation.checked_add(1) {
-            entry.generation = generation;
-            entry.seat = self.free;
-            self.free = index;
-        }
+        let generation = self.entries[index as usize].generation;
+        let id = TimerId { index, generation };
+        let value = self.take(id)?;
+        self.free(index);
         Some((id, value))
+    }
+
+    /// Takes a value. Its entry is to be [freed](Self::free).
+    #[inline]
+    pub(super) fn take(&mut self, id: TimerId) -> Option<T> {
+        let entry = self.entries.get_mut(id.index as usize)?;
+        prefetch(&entry.due);
+        if entry.generation != id.generation {
+            return None;
+        }
+        let value = entry.value.take()?;
+        entry.generation = entry.generation.saturating_add(1);
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// Frees an entry without a value. One that has used up its generations is
+    /// never used again: 24 bytes per 4 billion timers, and no id recurs.
+    pub(super) fn free(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        debug_assert!(entry.value.is_none());
+        if entry.generation != NonZeroU32::MAX {
+            self.top = (self.top + 1) % AHEAD;
+            entry.seat = std::mem::replace(&mut self.free[self.top], index);
+        }
     }
 
     /// Where a timer lies.
@@ -239,9 +276,10 @@ mod tests {
     fn an_entry_without_generations_left_is_retired() {
         let mut slab = Slab::new();
         let first = slab.insert('a');
-        slab.entries[first.index as usize].generation = NonZeroU32::MAX;
+        let generation = NonZeroU32::new(u32::MAX - 1).unwrap();
+        slab.entries[first.index as usize].generation = generation;
         let last = TimerId {
-            generation: NonZeroU32::MAX,
+            generation,
             ..first
         };
         assert_eq!(slab.remove(first.index), Some((last, 'a')));

@@ -2,6 +2,7 @@
 
 use hioload_platform::Nanos;
 
+use super::batch::Batch;
 use super::chunks::SEATS;
 use super::levels::{Levels, Place};
 use super::slab::{Slab, TimerId};
@@ -36,7 +37,7 @@ const SPARE: usize = 256;
 /// **Time** is monotonic: a `now` smaller than an earlier one counts as the
 /// earlier one.
 ///
-/// **Memory** is 37 KiB, plus 16 bytes and an `Option<T>` per timer (24 bytes for
+/// **Memory** is 38 KiB, plus 16 bytes and an `Option<T>` per timer (24 bytes for
 /// a `u32`) at the highest number of timers ever pending, plus its seat in a slot:
 /// 5 bytes for timers that are only put off, up to 18 where many are cancelled,
 /// as the seat of one that was cancelled stays empty until the time of its slot,
@@ -72,6 +73,10 @@ pub struct Wheel<T> {
     current: Tick,
     /// The latest time seen.
     now: Nanos,
+    /// Entries of cancelled timers that are to be freed.
+    cancelled: Batch<u32>,
+    /// Timers that were re-armed, and when they are due if they still are.
+    rearmed: Batch<(TimerId, Nanos)>,
 }
 
 impl<T> Wheel<T> {
@@ -83,6 +88,8 @@ impl<T> Wheel<T> {
             levels: Levels::new(),
             current: now >> TICK_BITS,
             now,
+            cancelled: Batch::new(0),
+            rearmed: Batch::new((TimerId::FIRST, 0)),
         }
     }
 
@@ -105,6 +112,9 @@ impl<T> Wheel<T> {
     ///
     /// With over a billion timers pending, which take at least 26 GiB.
     pub fn insert(&mut self, deadline: Nanos, value: T) -> TimerId {
+        if self.slab.is_full() {
+            self.free_cancelled();
+        }
         let id = self.slab.insert(value);
         self.seat(id.index(), self.firing_tick(deadline));
         id
@@ -113,22 +123,22 @@ impl<T> Wheel<T> {
     /// Removes a timer and returns its value; `None` if it has fired or was
     /// cancelled before.
     pub fn cancel(&mut self, id: TimerId) -> Option<T> {
-        let index = self.slab.find(id)?;
-        self.levels.remove(self.slab.seat(index));
-        self.slab.remove(index).map(|(_, value)| value)
+        let value = self.slab.take(id)?;
+        if self.cancelled.push(id.index()) {
+            self.free_cancelled();
+        }
+        Some(value)
     }
 
     /// Moves a timer to a new deadline, its id stays. One that is later is only
     /// noted, which touches no other timer: the timer moves when its old deadline
-    /// comes. `false` if it has fired or was cancelled
-    /// before.
+    /// comes. `false` if it has fired or was cancelled before.
     pub fn rearm(&mut self, id: TimerId, deadline: Nanos) -> bool {
-        let Some(index) = self.slab.find(id) else {
+        if self.slab.find(id).is_none() {
             return false;
-        };
-        let tick = self.firing_tick(deadline);
-        if !self.slab.put_off(index, tick) {
-            self.reseat(index, tick);
+        }
+        if self.rearmed.push((id, deadline)) {
+            self.move_rearmed();
         }
         true
     }
@@ -155,7 +165,10 @@ impl<T> Wheel<T> {
             return Some(time(self.current));
         }
         let place = self.levels.earliest()?;
-        Some(time(place.start(self.current)))
+        let rearmed = self.rearmed.items().iter();
+        let ticks = rearmed.map(|&(_, deadline)| self.firing_tick(deadline).max(self.current));
+        let earliest = ticks.fold(place.start(self.current), Tick::min);
+        Some(time(earliest))
     }
 
     /// Takes one timer that is due at `now`, the earliest first.
@@ -165,6 +178,12 @@ impl<T> Wheel<T> {
     /// adding such timers; a caller that runs foreign code bounds the loop.
     /// What is left stays due.
     pub fn pop(&mut self, now: Nanos) -> Option<(TimerId, T)> {
+        if !self.cancelled.is_empty() {
+            self.free_cancelled();
+        }
+        if !self.rearmed.is_empty() {
+            self.move_rearmed();
+        }
         self.now = self.now.max(now);
         let target = self.now >> TICK_BITS;
         loop {
@@ -234,11 +253,32 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Apart from [`rearm`](Self::rearm), which seldom needs it and is inlined.
+    /// Frees the seats and the entries of cancelled timers.
     #[inline(never)]
-    fn reseat(&mut self, index: u32, tick: Tick) {
-        self.levels.remove(self.slab.seat(index));
-        self.seat(index, tick);
+    fn free_cancelled(&mut self) {
+        for at in 0..self.cancelled.len() {
+            let index = self.cancelled.items()[at];
+            self.levels.remove(self.slab.seat(index));
+            self.slab.free(index);
+        }
+        self.cancelled.clear();
+    }
+
+    /// Notes for re-armed timers when they are due, and moves those that would
+    /// come too late.
+    #[inline(never)]
+    fn move_rearmed(&mut self) {
+        for at in 0..self.rearmed.len() {
+            let (id, deadline) = self.rearmed.items()[at];
+            let tick = self.firing_tick(deadline);
+            if let Some(index) = self.slab.find(id)
+                && !self.slab.put_off(index, tick)
+            {
+                self.levels.remove(self.slab.seat(index));
+                self.seat(index, tick);
+            }
+        }
+        self.rearmed.clear();
     }
 
     /// With each new chunk, sweeps two others if seats are too many. Once around
