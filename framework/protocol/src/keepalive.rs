@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_peer_that_answers_pings_stays() {
         let config = config(100, 30, 140);
-        let mut keepalive = Keepalive::new(0 * TICK);
+        let mut keepalive = Keepalive::new(0);
         let mut now = 0;
         let mut pings = 0;
         while now < 100_000 * TICK {
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_peer_that_talks_is_never_pinged() {
         let config = config(100, 30, 500);
-        let mut keepalive = Keepalive::new(0 * TICK);
+        let mut keepalive = Keepalive::new(0);
         for now in (0..10_000).step_by(50).map(|ticks| ticks * TICK) {
             keepalive.heard(now);
             assert_eq!(keepalive.poll(now, &config), Wait(now + 100 * TICK));
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn an_answer_in_the_instant_of_the_ping_counts() {
         let config = config(100, 30, 0);
-        let mut keepalive = Keepalive::new(0 * TICK);
+        let mut keepalive = Keepalive::new(0);
         assert_eq!(keepalive.poll(100 * TICK, &config), Ping(130 * TICK));
         keepalive.heard(100 * TICK);
         assert_eq!(keepalive.poll(130 * TICK, &config), Wait(200 * TICK));
@@ -207,13 +207,13 @@ mod tests {
             ping_interval: None,
             ..config(0, 0, 60)
         };
-        let mut keepalive = Keepalive::new(0 * TICK);
-        assert_eq!(keepalive.poll(0 * TICK, &silent), Wait(60 * TICK));
+        let mut keepalive = Keepalive::new(0);
+        assert_eq!(keepalive.poll(0, &silent), Wait(60 * TICK));
         keepalive.heard(10 * TICK);
         assert_eq!(keepalive.poll(60 * TICK, &silent), Wait(70 * TICK));
         assert_eq!(keepalive.poll(70 * TICK, &silent), IdleTimeout);
 
-        let mut keepalive = Keepalive::new(0 * TICK);
+        let mut keepalive = Keepalive::new(0);
         let both = config(50, 100, 60);
         assert_eq!(keepalive.poll(50 * TICK, &both), Ping(60 * TICK));
         assert_eq!(keepalive.poll(60 * TICK, &both), IdleTimeout);
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_poll_that_comes_late_pings_before_it_gives_up() {
         let config = config(100, 30, 0);
-        let mut keepalive = Keepalive::new(0 * TICK);
+        let mut keepalive = Keepalive::new(0);
         assert_eq!(keepalive.poll(5000 * TICK, &config), Ping(5030 * TICK));
         assert_eq!(keepalive.poll(1_000_000 * TICK, &config), PongTimeout);
     }
