@@ -3,7 +3,7 @@
 //! All times are nanoseconds of one monotonic clock that the caller reads. The
 //! state is lazy: hearing from the peer stores a time and nothing else, so the
 //! timer need not be moved with each message; [`Keepalive::poll`] works the
-//! deadline out when the timer fires.
+//! deadline out when the timer fires, up to 17 milliseconds late.
 
 /// When a peer counts as silent. All durations in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,38 +46,71 @@ pub enum KeepaliveAction {
     Disabled,
 }
 
-/// The keep-alive state of one connection.
+/// The keep-alive state of one connection: two times in [ticks](TICK).
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
-    last_received: u64,
-    /// When the last ping was sent, [`NO_PING`] before the first. It is
-    /// unanswered while `last_received` is earlier.
-    ping_sent_at: u64,
+    last_received: u32,
+    /// When the last ping was sent. It is unanswered while `last_received` is
+    /// earlier.
+    ping_sent_at: u32,
 }
 
-/// No ping was sent yet. A monotonic clock does not get there in 584 years.
-const NO_PING: u64 = u64::MAX;
+// Every connection has this.
+const _: () = assert!(size_of::<Keepalive>() == 8);
+
+/// Times are kept in ticks of 2^24 nanoseconds, 17 milliseconds, and rounded up:
+/// what follows from them comes late by less than a tick and never early. A ping
+/// is in a later tick than what was heard before it, for it is due after the end
+/// of that tick.
+const TICK: u64 = 1 << 24;
+
+/// The tick that begins at `now` or next. They wrap after 2.3 years.
+fn tick(now: u64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, reason = "they wrap")]
+    let ticks = now.div_ceil(TICK) as u32;
+    ticks
+}
+
+/// Ticks from `then` to `now`. More than a year is none: so old is nothing that
+/// is polled now and then.
+fn elapsed(then: u32, now: u32) -> u64 {
+    let ticks = now.wrapping_sub(then);
+    if ticks > u32::MAX / 2 {
+        0
+    } else {
+        u64::from(ticks)
+    }
+}
 
 impl Keepalive {
     /// A connection established at `now`.
     pub fn new(now: u64) -> Self {
+        let now = tick(now);
         Self {
             last_received: now,
-            ping_sent_at: NO_PING,
+            ping_sent_at: now,
         }
     }
 
     /// Bytes came from the peer, of whatever kind.
     #[inline]
     pub fn heard(&mut self, now: u64) {
-        self.last_received = now;
+        self.last_received = tick(now);
     }
 
     /// What to do at `now`; call it at the time that the previous call gave,
     /// or earlier or later. Deadlines never lie in the past.
     pub fn poll(&mut self, now: u64, config: &KeepaliveConfig) -> KeepaliveAction {
+        let tick = tick(now);
+        let silent = elapsed(self.last_received, tick);
+        let pinged = elapsed(self.ping_sent_at, tick);
+        let ago = |ticks: u64| {
+            now.div_ceil(TICK)
+                .saturating_sub(ticks)
+                .saturating_mul(TICK)
+        };
         let idle = config.idle_timeout.filter(|&timeout| timeout != 0);
-        let idle_at = idle.map(|timeout| self.last_received.saturating_add(timeout));
+        let idle_at = idle.map(|timeout| ago(silent).saturating_add(timeout));
         if idle_at.is_some_and(|at| now >= at) {
             return KeepaliveAction::IdleTimeout;
         }
@@ -85,24 +118,23 @@ impl Keepalive {
         let Some(interval) = config.ping_interval.filter(|&interval| interval != 0) else {
             return idle_at.map_or(KeepaliveAction::Disabled, KeepaliveAction::Wait);
         };
-        if self.awaits_pong() {
-            let dead_at = self.ping_sent_at.saturating_add(config.pong_timeout);
+        if pinged < silent {
+            let dead_at = ago(pinged).saturating_add(config.pong_timeout);
             return if now >= dead_at {
                 KeepaliveAction::PongTimeout
             } else {
                 KeepaliveAction::Wait(earliest(dead_at))
             };
         }
-        let ping_at = self.last_received.saturating_add(interval);
+        // An old ping is never taken for a new one when ticks wrap.
+        self.ping_sent_at = self.last_received;
+        let ping_at = ago(silent).saturating_add(interval);
         if now < ping_at {
             return KeepaliveAction::Wait(earliest(ping_at));
         }
-        self.ping_sent_at = now;
-        KeepaliveAction::Ping(earliest(now.saturating_add(config.pong_timeout)))
-    }
-
-    fn awaits_pong(&self) -> bool {
-        self.ping_sent_at != NO_PING && self.last_received < self.ping_sent_at
+        self.ping_sent_at = tick;
+        let dead_at = ago(0).saturating_add(config.pong_timeout);
+        KeepaliveAction::Ping(earliest(dead_at))
     }
 }
 
@@ -113,21 +145,21 @@ mod tests {
 
     fn config(ping: u64, pong: u64, idle: u64) -> KeepaliveConfig {
         KeepaliveConfig {
-            ping_interval: Some(ping),
-            pong_timeout: pong,
-            idle_timeout: Some(idle),
+            ping_interval: Some(ping * TICK),
+            pong_timeout: pong * TICK,
+            idle_timeout: Some(idle * TICK),
         }
     }
 
     #[test]
     fn a_silent_peer_is_pinged_once_and_then_given_up() {
         let config = config(100, 30, 0);
-        let mut keepalive = Keepalive::new(1000);
-        assert_eq!(keepalive.poll(1000, &config), Wait(1100));
-        assert_eq!(keepalive.poll(1099, &config), Wait(1100));
-        assert_eq!(keepalive.poll(1100, &config), Ping(1130));
-        assert_eq!(keepalive.poll(1129, &config), Wait(1130));
-        assert_eq!(keepalive.poll(1130, &config), PongTimeout);
+        let mut keepalive = Keepalive::new(1000 * TICK);
+        assert_eq!(keepalive.poll(1000 * TICK, &config), Wait(1100 * TICK));
+        assert_eq!(keepalive.poll(1099 * TICK, &config), Wait(1100 * TICK));
+        assert_eq!(keepalive.poll(1100 * TICK, &config), Ping(1130 * TICK));
+        assert_eq!(keepalive.poll(1129 * TICK, &config), Wait(1130 * TICK));
+        assert_eq!(keepalive.poll(1130 * TICK, &config), PongTimeout);
     }
 
     #[test]
@@ -136,12 +168,12 @@ mod tests {
         let mut keepalive = Keepalive::new(0);
         let mut now = 0;
         let mut pings = 0;
-        while now < 100_000 {
+        while now < 100_000 * TICK {
             match keepalive.poll(now, &config) {
                 Wait(at) => now = at,
                 Ping(at) => {
                     pings += 1;
-                    keepalive.heard(now + 20);
+                    keepalive.heard(now + 20 * TICK);
                     now = at;
                 }
                 other => panic!("{other:?} at {now}"),
@@ -154,9 +186,9 @@ mod tests {
     fn a_peer_that_talks_is_never_pinged() {
         let config = config(100, 30, 500);
         let mut keepalive = Keepalive::new(0);
-        for now in (0..10_000).step_by(50) {
+        for now in (0..10_000).step_by(50).map(|ticks| ticks * TICK) {
             keepalive.heard(now);
-            assert_eq!(keepalive.poll(now, &config), Wait(now + 100));
+            assert_eq!(keepalive.poll(now, &config), Wait(now + 100 * TICK));
         }
     }
 
@@ -164,9 +196,9 @@ mod tests {
     fn an_answer_in_the_instant_of_the_ping_counts() {
         let config = config(100, 30, 0);
         let mut keepalive = Keepalive::new(0);
-        assert_eq!(keepalive.poll(100, &config), Ping(130));
-        keepalive.heard(100);
-        assert_eq!(keepalive.poll(130, &config), Wait(200));
+        assert_eq!(keepalive.poll(100 * TICK, &config), Ping(130 * TICK));
+        keepalive.heard(100 * TICK);
+        assert_eq!(keepalive.poll(130 * TICK, &config), Wait(200 * TICK));
     }
 
     #[test]
@@ -176,15 +208,15 @@ mod tests {
             ..config(0, 0, 60)
         };
         let mut keepalive = Keepalive::new(0);
-        assert_eq!(keepalive.poll(0, &silent), Wait(60));
-        keepalive.heard(10);
-        assert_eq!(keepalive.poll(60, &silent), Wait(70));
-        assert_eq!(keepalive.poll(70, &silent), IdleTimeout);
+        assert_eq!(keepalive.poll(0, &silent), Wait(60 * TICK));
+        keepalive.heard(10 * TICK);
+        assert_eq!(keepalive.poll(60 * TICK, &silent), Wait(70 * TICK));
+        assert_eq!(keepalive.poll(70 * TICK, &silent), IdleTimeout);
 
         let mut keepalive = Keepalive::new(0);
         let both = config(50, 100, 60);
-        assert_eq!(keepalive.poll(50, &both), Ping(60));
-        assert_eq!(keepalive.poll(60, &both), IdleTimeout);
+        assert_eq!(keepalive.poll(50 * TICK, &both), Ping(60 * TICK));
+        assert_eq!(keepalive.poll(60 * TICK, &both), IdleTimeout);
     }
 
     #[test]
@@ -194,15 +226,61 @@ mod tests {
             pong_timeout: 0,
             idle_timeout: None,
         };
-        assert_eq!(Keepalive::new(5).poll(9, &off), Disabled);
-        assert_eq!(Keepalive::new(5).poll(9, &config(0, 0, 0)), Disabled);
+        assert_eq!(Keepalive::new(5 * TICK).poll(9 * TICK, &off), Disabled);
+        assert_eq!(
+            Keepalive::new(5 * TICK).poll(9 * TICK, &config(0, 0, 0)),
+            Disabled
+        );
     }
 
     #[test]
     fn a_poll_that_comes_late_pings_before_it_gives_up() {
         let config = config(100, 30, 0);
         let mut keepalive = Keepalive::new(0);
-        assert_eq!(keepalive.poll(5000, &config), Ping(5030));
-        assert_eq!(keepalive.poll(u64::MAX - 1, &config), PongTimeout);
+        assert_eq!(keepalive.poll(5000 * TICK, &config), Ping(5030 * TICK));
+        assert_eq!(keepalive.poll(1_000_000 * TICK, &config), PongTimeout);
+    }
+
+    #[test]
+    fn deadlines_come_late_by_less_than_a_tick_and_never_early() {
+        let ms = 1_000_000;
+        for interval in [1, 1000, 10 * ms, 40 * ms, 30_000 * ms] {
+            let config = KeepaliveConfig {
+                ping_interval: Some(interval),
+                pong_timeout: interval,
+                idle_timeout: None,
+            };
+            for start in (0..3 * TICK).step_by(1_000_003) {
+                let mut keepalive = Keepalive::new(start);
+                let Wait(at) = keepalive.poll(start, &config) else {
+                    panic!("too early");
+                };
+                assert!((start + interval..start + interval + TICK).contains(&at));
+                let Ping(dead) = keepalive.poll(at, &config) else {
+                    panic!("it is due");
+                };
+                assert!((at + interval..at + interval + TICK).contains(&dead));
+                let mut heard = keepalive;
+                heard.heard(at);
+                assert!(matches!(heard.poll(at, &config), Wait(_)), "it answered");
+                assert_eq!(keepalive.poll(dead - 1, &config), Wait(dead));
+                assert_eq!(keepalive.poll(dead, &config), PongTimeout);
+            }
+        }
+    }
+
+    #[test]
+    fn ticks_wrap() {
+        let config = config(100, 30, 0);
+        let start = (1 << 32) * TICK - 50 * TICK;
+        let mut keepalive = Keepalive::new(start);
+        let mut now = start;
+        for _ in 0..10 {
+            assert_eq!(keepalive.poll(now, &config), Wait(now + 100 * TICK));
+            now += 100 * TICK;
+            assert_eq!(keepalive.poll(now, &config), Ping(now + 30 * TICK));
+            now += 5 * TICK;
+            keepalive.heard(now);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The subscriptions of one shard.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use hioload_platform::Token;
@@ -14,7 +15,7 @@ use super::subscriptions::{Subscription, Subscriptions};
 use super::trie::Trie;
 
 /// Index of a topic or filter in this shard's table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct TopicId(u32);
 
 impl TopicId {
@@ -40,15 +41,27 @@ pub(crate) enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscriber {
     pub(crate) token: Token,
-    /// Where the topic stands in the connection's subscriptions.
-    index: u32,
-    /// Not 0 while it waits for the topic's home to say where it begins.
-    ticket: u32,
+    /// Where the topic stands in the connection's subscriptions, and [`WAITS`].
+    place: u32,
 }
+
+/// Of a place: it waits for the topic's home to say where it begins.
+const WAITS: u32 = 1 << 31;
+
+// An idle connection costs this.
+const _: () = assert!(size_of::<Subscriber>() == 12);
 
 impl Subscriber {
     pub(crate) fn waits(&self) -> bool {
-        self.ticket != 0
+        self.place & WAITS != 0
+    }
+
+    fn index(self) -> u32 {
+        self.place & !WAITS
+    }
+
+    fn set_index(&mut self, index: u32) {
+        self.place = self.place & WAITS | index;
     }
 }
 
@@ -61,8 +74,10 @@ pub(crate) struct Topics {
     table: Vec<Topic>,
     free: Vec<TopicId>,
     subscriptions: Subscriptions,
-    /// The last ticket given; see [`Subscriber`].
+    /// The last ticket given; see `waiting`.
     tickets: u32,
+    /// The tickets of the subscribers that wait.
+    waiting: HashMap<(TopicId, Token), u32>,
     /// By slot: the last publication given to the connection, among those that
     /// match several subscriptions.
     visits: Vec<u32>,
@@ -103,6 +118,7 @@ impl Topics {
             free: Vec::new(),
             subscriptions: Subscriptions::default(),
             tickets: 0,
+            waiting: HashMap::new(),
             visits: Vec::new(),
             visit: 0,
         }
@@ -184,14 +200,14 @@ impl Topics {
 
     /// Subscribes a connection that is not subscribed. `name` is valid.
     pub(crate) fn subscribe(&mut self, hub: HubId, kind: Kind, name: &str, token: Token) {
-        self.add(hub, kind, name, token, 0);
+        self.add(hub, kind, name, token, None);
     }
 
     /// As [`subscribe`](Self::subscribe), and nothing is given to the
     /// subscriber before [`begin`](Self::begin). Returns its ticket.
     pub(crate) fn subscribe_later(&mut self, hub: HubId, name: &str, token: Token) -> u32 {
         self.tickets = self.tickets.checked_add(1).unwrap_or(1);
-        self.add(hub, Kind::Plain, name, token, self.tickets);
+        self.add(hub, Kind::Plain, name, token, Some(self.tickets));
         self.tickets
     }
 
@@ -203,16 +219,19 @@ impl Topics {
         let Some(found) = self.subscriptions.get(token.index(), index) else {
             return false;
         };
-        let topic = &mut self.table[found.topic.index()];
-        let subscriber = &mut topic.subscribers[found.position as usize];
-        let begins = subscriber.token == token && subscriber.ticket == ticket;
+        let Entry::Occupied(waiting) = self.waiting.entry((found.topic, token)) else {
+            return false;
+        };
+        let begins = *waiting.get() == ticket;
         if begins {
-            subscriber.ticket = 0;
+            waiting.remove();
+            let topic = &mut self.table[found.topic.index()];
+            topic.subscribers[found.position as usize].place &= !WAITS;
         }
         begins
     }
 
-    fn add(&mut self, hub: HubId, kind: Kind, name: &str, token: Token, ticket: u32) {
+    fn add(&mut self, hub: HubId, kind: Kind, name: &str, token: Token, ticket: Option<u32>) {
         let id = self.find(hub, kind, name);
         let id = id.unwrap_or_else(|| self.insert(hub, kind, name));
         let topic = &mut self.table[id.index()];
@@ -221,12 +240,13 @@ impl Topics {
             topic: id,
             position,
         };
-        let index = to_u32(self.subscriptions.push(token.index(), new));
-        topic.subscribers.push(Subscriber {
-            token,
-            index,
-            ticket,
-        });
+        let mut place = to_u32(self.subscriptions.push(token.index(), new));
+        debug_assert!(place < WAITS);
+        if let Some(ticket) = ticket {
+            self.waiting.insert((id, token), ticket);
+            place |= WAITS;
+        }
+        topic.subscribers.push(Subscriber { token, place });
         if let Some(count) = &topic.count {
             count.add();
         }
@@ -275,7 +295,7 @@ impl Topics {
         };
         if let Some(other) = self.subscriptions.get(slot, index) {
             let subscribers = &mut self.table[other.topic.index()].subscribers;
-            subscribers[other.position as usize].index = to_u32(index);
+            subscribers[other.position as usize].set_index(to_u32(index));
         }
         let Subscription {
             topic: id,
@@ -285,9 +305,11 @@ impl Topics {
         if let Some(count) = &topic.count {
             count.sub();
         }
-        topic.subscribers.swap_remove(position as usize);
+        if topic.subscribers.swap_remove(position as usize).waits() {
+            self.waiting.remove(&(id, token));
+        }
         if let Some(last) = topic.subscribers.get(position as usize) {
-            let (slot, index) = (last.token.index(), last.index as usize);
+            let (slot, index) = (last.token.index(), last.index() as usize);
             self.subscriptions.moved(slot, index, position);
         }
         if topic.subscribers.is_empty() {
@@ -413,7 +435,7 @@ mod tests {
         };
         let list = topics.take(id);
         for (position, subscriber) in list.iter().enumerate() {
-            let (slot, index) = (subscriber.token.index(), subscriber.index as usize);
+            let (slot, index) = (subscriber.token.index(), subscriber.index() as usize);
             let back = topics.subscriptions.get(slot, index);
             let position = to_u32(position);
             let wanted = Subscription {
@@ -503,10 +525,13 @@ mod tests {
         let first = topics.subscribe_later(HUB, "a", token);
         topics.unsubscribe(HUB, Kind::Plain, "a", token);
         assert!(!topics.begin(HUB, "a", token, first));
+        assert!(topics.waiting.is_empty(), "it left");
         let second = topics.subscribe_later(HUB, "a", token);
         assert!(!topics.begin(HUB, "a", token, first));
         assert!(!topics.begin(HUB, "a", Token::new(3, 2), second));
+        assert!(!topics.is_live(HUB, "a", token));
         assert!(topics.begin(HUB, "a", token, second));
+        assert!(topics.is_live(HUB, "a", token) && topics.waiting.is_empty());
         assert!(!topics.begin(HUB, "a", token, second), "once");
     }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Link {
 const NOBODY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
 
 // An idle connection costs this and the app's state. Growth is a decision.
-const _: () = assert!(size_of::<Link>() <= 112);
+const _: () = assert!(size_of::<Link>() <= 104);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flags(u32);
