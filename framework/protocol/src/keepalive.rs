@@ -46,7 +46,7 @@ pub enum KeepaliveAction {
     Disabled,
 }
 
-/// The keep-alive state of one connection: two times in [ticks](TICK).
+/// The keep-alive state of one connection: two times in ticks of 2^24 nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Keepalive {
     last_received: u32,
