@@ -122,8 +122,8 @@ pub struct Config {
     /// does.
     pub close_timeout: Duration,
     /// Silence of the peer before it is closed with 1001. `None`: never.
-    /// Answers to pings are not silence. As the two that follow it may come 17
-    /// milliseconds late.
+    /// Answers to pings are not silence. This and the two times that follow are
+    /// kept in ticks of 17 milliseconds: they end late by less than one.
     pub idle_timeout: Option<Duration>,
     /// Silence of the peer before it is pinged. `None`: never.
     pub ping_interval: Option<Duration>,

@@ -22,7 +22,7 @@ const RESERVED: u8 = 0x70;
 /// The first reserved bit: compressed, if that was agreed on (RFC 7692 section 6).
 const RSV1: u8 = 0x40;
 const MASKED: u8 = 0x80;
-/// The first byte of a whole, uncompressed message.
+/// The first bytes of whole, uncompressed messages.
 const TEXT: u8 = FIN | OpCode::Text as u8;
 const BINARY: u8 = FIN | OpCode::Binary as u8;
 
@@ -269,11 +269,7 @@ pub(crate) fn decode_short(bytes: &[u8], masked: bool) -> Option<Whole> {
         };
         (first, second, 2, [0; 4])
     };
-    let kind = match first {
-        TEXT => Kind::Text,
-        BINARY => Kind::Binary,
-        _ => return None,
-    };
+    let kind = whole_kind(first)?;
     if len > 125 {
         return None;
     }
@@ -285,6 +281,16 @@ pub(crate) fn decode_short(bytes: &[u8], masked: bool) -> Option<Whole> {
     })
 }
 
+/// What the first byte begins, if that is a whole, uncompressed message.
+#[inline]
+fn whole_kind(first: u8) -> Option<Kind> {
+    match first {
+        TEXT => Some(Kind::Text),
+        BINARY => Some(Kind::Binary),
+        _ => None,
+    }
+}
+
 /// As [`decode_short`], of up to 65,535 bytes.
 #[inline]
 pub(crate) fn decode_usual(bytes: &[u8], masked: bool) -> Option<Whole> {
@@ -294,11 +300,7 @@ pub(crate) fn decode_usual(bytes: &[u8], masked: bool) -> Option<Whole> {
     if second != 126 | if masked { MASKED } else { 0 } {
         return decode_short(bytes, masked);
     }
-    let kind = match first {
-        TEXT => Kind::Text,
-        BINARY => Kind::Binary,
-        _ => return None,
-    };
+    let kind = whole_kind(first)?;
     let len = u16::from_be_bytes([high, low]);
     if len < 126 {
         return None;
@@ -438,6 +440,16 @@ mod tests {
         }
     }
 
+    fn assert_is_the_rule(whole: &Whole, bytes: &[u8], masked: bool) {
+        let Ok(Decoded::Header { header, size }) = decode_header(bytes, masked, true) else {
+            panic!("{bytes:?} is no header");
+        };
+        assert!(header.fin && !header.compressed);
+        assert_eq!(header.opcode, whole.kind.into());
+        assert_eq!((header.len, header.mask), (whole.len, whole.mask));
+        assert_eq!(size, whole.size);
+    }
+
     #[test]
     fn the_shortcut_for_short_messages_says_what_the_rule_says() {
         let mut taken = 0;
@@ -449,14 +461,7 @@ mod tests {
                         continue;
                     };
                     taken += 1;
-                    let Ok(Decoded::Header { header, size }) = decode_header(bytes, masked, true)
-                    else {
-                        panic!("{bytes:?} is no header");
-                    };
-                    assert!(header.fin && !header.compressed);
-                    assert_eq!(header.opcode, short.kind.into());
-                    assert_eq!((header.len, header.mask), (short.len, short.mask));
-                    assert_eq!(size, short.size);
+                    assert_is_the_rule(&short, bytes, masked);
                 }
             }
         }
@@ -479,14 +484,7 @@ mod tests {
                         continue;
                     };
                     taken += 1;
-                    let Ok(Decoded::Header { header, size }) = decode_header(bytes, masked, true)
-                    else {
-                        panic!("{bytes:?} is no header");
-                    };
-                    assert!(header.fin && !header.compressed);
-                    assert_eq!(header.opcode, usual.kind.into());
-                    assert_eq!((header.len, header.mask), (usual.len, usual.mask));
-                    assert_eq!(size, usual.size);
+                    assert_is_the_rule(&usual, bytes, masked);
                 }
             }
         }
