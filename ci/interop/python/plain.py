@@ -87,7 +87,10 @@ class Aiohttp:
         message = await soon(self._receive(), "message")
         if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
             return message.data
-        raise Ended(self.ws.close_code, message.extra)
+        # As it arrived: `ws.close_code` becomes 1006 where the server has ended
+        # the connection before the client's own Close is written.
+        arrived = message.type == aiohttp.WSMsgType.CLOSE
+        raise Ended(message.data if arrived else self.ws.close_code, message.extra)
 
     async def pinged(self, payload):
         await self.ws.ping(payload)
